@@ -1,0 +1,60 @@
+"""Small tensor operations shared by the networks.
+
+The inverse Haar transform is how MobileStyleGAN grows its feature maps: four
+wavelet bands of side S become one map of side 2S, with no interpolation.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def check_shape(tensor: Tensor, *shape: int | None, name: str = "tensor") -> None:
+    """Raise ``ValueError`` unless ``tensor`` has ``shape`` (``None`` = any size)."""
+    fits = tensor.ndim == len(shape) and all(
+        want is None or have == want
+        for have, want in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits:
+        want = ", ".join("*" if side is None else str(side) for side in shape)
+        raise ValueError(
+            f"{name} must have shape ({want}), got {tuple(tensor.shape)}; "
+            "check what was passed in."
+        )
+
+
+def pixel_norm(x: Tensor, dim: int = -1, eps: float = 1e-8) -> Tensor:
+    """Divide by the root mean square over ``dim``; same shape as ``x``.
+
+    ``eps`` sits inside the root, so the gradient at zero is finite.
+    """
+    return x * torch.rsqrt(x.square().mean(dim=dim, keepdim=True) + eps)
+
+
+def haar_synthesis(bands: Tensor) -> Tensor:
+    """Inverse Haar transform: (B, 4C, H, W) bands to a (B, C, 2H, 2W) map.
+
+    Channels are ordered as MobileStyleGAN stores them: the C low-pass (LL)
+    maps first, then LH, HL, HH for every output channel in turn.
+
+    Raises:
+        ValueError: the channels do not divide by four.
+
+    Example:
+        >>> haar_synthesis(torch.ones(1, 4, 1, 1)).tolist()
+        [[[[2.0, 0.0], [0.0, 0.0]]]]
+    """
+    check_shape(bands, None, None, None, None, name="bands")
+    batch, channels, height, width = bands.shape
+    if channels % 4:
+        raise ValueError(f"bands need 4 * C channels, got {channels}.")
+    low = bands[:, : channels // 4]
+    high = bands[:, channels // 4 :].reshape(batch, channels // 4, 3, height, width)
+    lh, hl, hh = high.unbind(2)
+    corners = torch.stack(
+        [low + lh + hl + hh, low + lh - hl - hh, low - lh + hl - hh, low - lh - hl + hh],
+        dim=2,
+    )
+    return F.pixel_shuffle(corners.reshape(batch, channels, height, width) * 0.5, 2)
