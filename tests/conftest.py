@@ -1,0 +1,68 @@
+"""What the tests share: quiet threads, fixed seeds, one generator, one photograph."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+
+if TYPE_CHECKING:
+    from facersa.generator import Generator
+
+torch.set_num_threads(max(1, min(2, len(os.sched_getaffinity(0)))))
+
+hypothesis.settings.register_profile(
+    "facersa",
+    deadline=None,
+    max_examples=20,
+    derandomize=True,
+    # Keeps the tree clean, and runs from one another.
+    database=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
+)
+hypothesis.settings.load_profile("facersa")
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Every test starts from the same random state, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def generator() -> Iterator[Generator]:
+    """The pretrained FFHQ generator on the CPU, loaded once.
+
+    Without the file and without a network a person's run skips these tests; a
+    CI run fails, so that it can never pass on having tested nothing.
+    """
+    from facersa.errors import AssetError
+    from facersa.generator import load_generator
+
+    try:
+        model = load_generator()
+    except AssetError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"the generator is not here: {error}")
+    yield model
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> torch.Tensor:
+    """A real photograph in the public domain: (1, 3, 512, 512), RGB in [-1, 1]."""
+    from skimage import data
+
+    array = torch.from_numpy(data.astronaut().copy())
+    return array.permute(2, 0, 1)[None].float() / 127.5 - 1
