@@ -26,6 +26,7 @@ ORDER = (
     "images",
     "password",
     "readers",
+    "local_weights",
     "assets",
     "generator",
     "stylegan2",
