@@ -1,0 +1,537 @@
+"""Frozen networks that judge pictures: identity, landmarks, pose, expression, LPIPS.
+
+They measure what the paper's losses (section "Training") and tables (1 to 3)
+speak of. Two independent families are kept apart on purpose. The *training*
+judges are differentiable, so a cipher may be trained against them; the
+*held-out* judges (dlib's detector, points and identity network, and the pose
+that follows from those points) are never trained against, because a cipher
+fools the network it was trained with. The expression network is differentiable
+too and is still never trained against.
+
+Every judge takes FFHQ-aligned pictures (B, 3, R, R), float32 RGB in [-1, 1], R
+a multiple of 64, and none is loaded inside another: a ``load_*`` function makes
+each one from its pretrained file. Third-party packages are imported there, when
+first needed, since some take seconds to load.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facersa.assets import asset_path, load_tensors
+from facersa.errors import AssetError, ImageError
+from facersa.images import resize, to_uint8
+
+Box = tuple[float, float, float, float]
+
+# Where the networks look, in 64ths of the side: left, top, right, bottom. Found
+# by search over generated faces, against dlib's points and the pose from them.
+LANDMARK_CROP = (10, 17, 54, 61)
+POSE_CROP = (10, 13, 54, 57)
+EXPRESSION_CROP = (8, 10, 56, 58)
+
+HELD_OUT_SIDE = 512  # dlib's points are whole pixels, so the side sets their grain
+ALIGNED_BOX: Box = (0.186, 0.301, 0.791, 0.906)  # dlib's mean box on aligned faces
+
+# Points of a face that expressions hardly move: index among the 68, and place in
+# millimetres from the tip of the nose (right, down, away from the camera), from
+# rounded average measures of adult heads.
+RIGID_POINTS: dict[int, tuple[float, float, float]] = {
+    27: (0, -43, 14),
+    28: (0, -29, 9),
+    29: (0, -14, 4),
+    30: (0, 0, 0),
+    31: (-14, 9, 18),
+    33: (0, 13, 14),
+    35: (14, 9, 18),
+    36: (-44, -38, 38),
+    39: (-17, -36, 28),
+    42: (17, -36, 28),
+    45: (44, -38, 38),
+}
+FOCAL_LENGTH = 3.0  # assumed, in sides of the aligned crop: a portrait lens
+
+
+def check_images(images: Tensor) -> Tensor:
+    """Return ``images``, or raise unless they are (B, 3, R, R), R a multiple of 64.
+
+    Raises:
+        ImageError: any other shape.
+    """
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[3] % 64:
+        raise ImageError(
+            "a judge expects aligned faces (B, 3, R, R) with R a multiple of 64, "
+            f"got {shape}; align the photo first or resize the picture."
+        )
+    return images
+
+
+def _crop(images: Tensor, sixty_fourths: Sequence[int], size: int) -> Tensor:
+    unit = check_images(images).shape[-1] // 64
+    left, top, right, bottom = (unit * n for n in sixty_fourths)
+    return resize(images[:, :, top:bottom, left:right], size)
+
+
+class FrozenNetwork(nn.Module):
+    """A pretrained network that stays in evaluation mode and takes no training.
+
+    Gradients still flow to its input.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> FrozenNetwork:
+        """Do nothing: a frozen network knows evaluation mode only."""
+        super().train(False)
+        return self
+
+
+class IdentityJudge(FrozenNetwork):
+    """Who is this? MobileFaceNet, 512-d, of the ArcFace family (training judge)."""
+
+    def crop(self, images: Tensor) -> Tensor:
+        """(B, 3, R, R) to the (B, 3, 112, 112) face that ArcFace networks read.
+
+        The crop of the whole StyleGAN-inversion family: means over 256 x 256
+        cells, rows 35 to 222, columns 32 to 219, means over 112 x 112 cells.
+        """
+        pooled = F.adaptive_avg_pool2d(check_images(images), 256)
+        return F.adaptive_avg_pool2d(pooled[:, :, 35:223, 32:220], 112)
+
+    def embed_crop(self, crops: Tensor) -> Tensor:
+        """(B, 3, 112, 112) face crops in [-1, 1] to unit vectors (B, 512)."""
+        levels = (crops + 1) * 127.5
+        return F.normalize(self.network((levels - 127) / 128), dim=1)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Aligned faces (B, 3, R, R) to unit vectors (B, 512)."""
+        return self.embed_crop(self.crop(images))
+
+    forward = embed
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """Cosine of two sets of embeddings (B, 512): (B,), 1 for the same face."""
+        return F.cosine_similarity(a, b, dim=-1)
+
+
+class Landmarks(FrozenNetwork):
+    """68 points of a face (training judge)."""
+
+    def points(self, images: Tensor) -> Tensor:
+        """Aligned faces to points (B, 68, 2): x, y in sides of the picture."""
+        face = _crop(images, LANDMARK_CROP, 64)
+        luma = face.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+        grey = (face * luma).sum(1, keepdim=True)
+        found = self.network((grey + 1) * 127.5 / 256).view(-1, 68, 2)
+        left, top, right, _ = LANDMARK_CROP
+        corner = found.new_tensor([left, top])
+        return (found * (right - left) + corner) / 64
+
+    forward = points
+
+
+class Pose(FrozenNetwork):
+    """Which way the head points: 66 bins of 3 degrees per angle (training judge)."""
+
+    def angles(self, images: Tensor) -> Tensor:
+        """Aligned faces to (B, 3) degrees: yaw, pitch (up positive), roll."""
+        logits = self.network(_imagenet(_crop(images, POSE_CROP, 224)))
+        bins = torch.arange(66.0, device=images.device)
+        return torch.stack(
+            [(head.softmax(1) * bins).sum(1) * 3 - 99 for head in logits], dim=1
+        )
+
+    def rotations(self, images: Tensor) -> Tensor:
+        """Aligned faces to rotation matrices (B, 3, 3), axes right, down, away."""
+        yaw, pitch, roll = torch.deg2rad(self.angles(images)).unbind(1)
+        return _turn(-pitch, 0) @ _turn(yaw, 1) @ _turn(roll, 2)
+
+    forward = rotations
+
+
+def _turn(angle: Tensor, axis: int) -> Tensor:
+    """Rotations (B, 3, 3) by ``angle`` (B,) radians about one axis."""
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    cos, sin = angle.cos(), angle.sin()
+    zero, one = torch.zeros_like(angle), torch.ones_like(angle)
+    cells = [[one if i == j else zero for j in range(3)] for i in range(3)]
+    cells[first][first] = cells[second][second] = cos
+    cells[first][second], cells[second][first] = -sin, sin
+    return torch.stack([torch.stack(row, -1) for row in cells], -2)
+
+
+def _imagenet(images: Tensor) -> Tensor:
+    mean = images.new_tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    spread = images.new_tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    return ((images + 1) / 2 - mean) / spread
+
+
+class Expression(FrozenNetwork):
+    """Seven expressions (DenseNet-121). For reports only: never train against it."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Aligned faces to (B, 7) logits; index 3 is happy, 6 is neutral."""
+        return self.network((_crop(images, EXPRESSION_CROP, 224) + 1) / 2)
+
+    forward = logits
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """Cosine of two sets of *logits* (B, 7), each less its mean: (B,).
+
+        A softmax ignores a constant added to all logits, so the mean is taken
+        off; probabilities would say 1 for nearly every pair of smiling faces.
+        """
+        a, b = (v - v.mean(-1, keepdim=True) for v in (a, b))
+        return F.cosine_similarity(a, b, dim=-1)
+
+
+class Detector(FrozenNetwork):
+    """Is there a face, and where? RFB-320 (training judge).
+
+    It reads the whole picture squeezed to 320 x 240, so pictures of any shape
+    are welcome here.
+    """
+
+    def __init__(self, network: nn.Module, centres: Tensor, sizes: Tensor) -> None:
+        super().__init__(network)
+        self.register_buffer("centres", centres)
+        self.register_buffer("sizes", sizes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) to boxes (B, 4420, 4) and face probabilities (B, 4420).
+
+        Boxes are left, top, right, bottom in widths and heights of the picture.
+        """
+        small = F.interpolate(images, (240, 320), mode="bilinear", antialias=True)
+        logits, offsets = self.network(((small + 1) * 127.5 - 127) / 128)
+        centre = self.centres + 0.1 * offsets[..., :2] * self.sizes
+        half = self.sizes * (0.2 * offsets[..., 2:]).exp() / 2
+        return torch.cat([centre - half, centre + half], 2), logits.softmax(2)[..., 1]
+
+    def score(self, images: Tensor) -> Tensor:
+        """The probability (B,) of the surest face in each picture."""
+        return self(images)[1].amax(1)
+
+    @torch.no_grad()
+    def detect(
+        self, images: Tensor, threshold: float = 0.65, overlap: float = 0.4
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Per picture: boxes (n, 4) as in ``forward`` and scores (n,), surest first.
+
+        Of boxes that overlap by more than ``overlap`` (intersection over
+        union), only the surest is kept.
+        """
+        from torchvision.ops import nms
+
+        found = []
+        for box, score in zip(*self(images), strict=True):
+            sure = score > threshold
+            box, score = box[sure], score[sure]
+            kept = nms(box, score, overlap)
+            found.append((box[kept], score[kept]))
+        return found
+
+
+class HeldOutFaces:
+    """dlib's HOG detector and 68 points (held-out judge): never trained against."""
+
+    def __init__(self, detector: Any, predictor: Any) -> None:
+        self.detector = detector
+        self.predictor = predictor
+
+    def detect(self, array: np.ndarray) -> list[Box]:
+        """Faces in (H, W, 3) uint8 RGB: left, top, right, bottom in pixels.
+
+        Ordered from left to right. Faces under about 80 pixels are not seen.
+        """
+        found = self.detector(np.ascontiguousarray(array), 0)
+        return sorted((r.left(), r.top(), r.right(), r.bottom()) for r in found)
+
+    def locate(self, array: np.ndarray, box: Box) -> np.ndarray:
+        """68 points (68, 2), x and y in whole pixels, of the face in ``box``."""
+        import dlib
+
+        rectangle = dlib.rectangle(*(round(side) for side in box))
+        parts = self.predictor(np.ascontiguousarray(array), rectangle).parts()
+        return np.array([[p.x, p.y] for p in parts], dtype=np.float64)
+
+    def points(self, images: Tensor, *, assume_aligned: bool = False) -> Tensor:
+        """Aligned faces to points (B, 68, 2), x and y in sides of the picture.
+
+        The largest face counts. Where none is found the points are NaN, unless
+        ``assume_aligned``: then the mean box of aligned faces stands in, which
+        gives points but no longer says anything about detection.
+        """
+        rows = []
+        for array in _held_out_arrays(images):
+            boxes = self.detect(array)
+            if boxes:
+                box = max(boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
+            elif assume_aligned:
+                left, top, right, bottom = (s * HELD_OUT_SIDE for s in ALIGNED_BOX)
+                box = (left, top, right, bottom)
+            else:
+                rows.append(np.full((68, 2), np.nan))
+                continue
+            rows.append((self.locate(array, box) + 0.5) / HELD_OUT_SIDE)
+        return torch.from_numpy(np.stack(rows)).float()
+
+    def rotations(self, points: Tensor) -> Tensor:
+        """Points (B, 68, 2) of ``points`` to rotations (B, 3, 3); NaN stays NaN."""
+        return rotations_from_points(points)
+
+
+class HeldOutIdentity:
+    """Who is this? dlib's ResNet-29, 128-d (held-out judge): never trained against."""
+
+    def __init__(self, faces: HeldOutFaces, recogniser: Any) -> None:
+        self.faces = faces
+        self.recogniser = recogniser
+
+    def embed(self, images: Tensor, points: Tensor | None = None) -> Tensor:
+        """Aligned faces (B, 3, R, R) to vectors (B, 128), not normalised.
+
+        ``points`` are those of ``HeldOutFaces.points`` for the same pictures,
+        found here if not given. An undetected face has NaN everywhere.
+        """
+        import dlib
+
+        if points is None:
+            points = self.faces.points(images)
+        pixels = (points.double() * HELD_OUT_SIDE - 0.5).round()
+        rows = []
+        for array, places in zip(_held_out_arrays(images), pixels, strict=True):
+            if places.isnan().any():
+                rows.append(np.full(128, np.nan))
+                continue
+            parts = [dlib.point(int(x), int(y)) for x, y in places]
+            shape = dlib.full_object_detection(dlib.rectangle(0, 0, 1, 1), parts)
+            rows.append(np.array(self.recogniser.compute_face_descriptor(array, shape)))
+        return torch.from_numpy(np.stack(rows)).float()
+
+    def detected(self, embeddings: Tensor) -> Tensor:
+        """Which rows of ``embed`` hold a face: (B,) bool."""
+        return ~embeddings.isnan().any(-1)
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """Cosine (B,) of two sets of embeddings; NaN where a face was not found."""
+        return F.cosine_similarity(a, b, dim=-1)
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Euclidean distance (B,): dlib's own scale, .6 its usual threshold."""
+        return (a - b).norm(dim=-1)
+
+
+def _held_out_arrays(images: Tensor) -> np.ndarray:
+    # dlib takes contiguous memory only.
+    resized = resize(check_images(images).detach(), HELD_OUT_SIDE)
+    return np.ascontiguousarray(to_uint8(resized))
+
+
+def rotations_from_points(points: Tensor) -> Tensor:
+    """Points (B, 68, 2) in sides of the picture to rotations (B, 3, 3).
+
+    Perspective-n-point on the eyes and the nose of one generic rigid face,
+    under an assumed focal length: good for comparing two pictures, not for
+    absolute angles. Axes: right, down, away. NaN where a point is NaN.
+    """
+    import cv2
+
+    model = np.array(list(RIGID_POINTS.values()), dtype=np.float64)
+    camera = np.array([[FOCAL_LENGTH, 0, 0.5], [0, FOCAL_LENGTH, 0.5], [0, 0, 1]])
+    rotations = np.full((len(points), 3, 3), np.nan)
+    for index, row in enumerate(points.detach().cpu().double().numpy()):
+        seen = np.ascontiguousarray(row[list(RIGID_POINTS)])
+        if np.isnan(seen).any():
+            continue
+        found, turn, shift = cv2.solvePnP(
+            model, seen, camera, None, flags=cv2.SOLVEPNP_SQPNP
+        )
+        if found:
+            turn, _ = cv2.solvePnPRefineLM(model, seen, camera, None, turn, shift)
+            rotations[index] = cv2.Rodrigues(turn)[0]
+    return torch.from_numpy(rotations).float()
+
+
+class InsightFaceIdentity:
+    """Any ArcFace ONNX file, through insightface's loader and five-point template."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def crop(self, images: Tensor, points: Tensor) -> Tensor:
+        """Pictures (B, 3, R, R) and 68 points in sides to (B, 3, 112, 112) crops."""
+        from insightface.utils.face_align import norm_crop
+
+        side = images.shape[-1]
+        crops = []
+        for array, face in zip(to_uint8(images), points.numpy(), strict=True):
+            eyes = [face[36:42].mean(0), face[42:48].mean(0)]
+            five = np.stack([*eyes, face[30], face[48], face[54]]) * side - 0.5
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                crops.append(norm_crop(array, five.astype(np.float32)))
+        levels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        return levels.float() / 127.5 - 1
+
+    def embed_crop(self, crops: Tensor) -> Tensor:
+        """(B, 3, 112, 112) crops in [-1, 1] to unit vectors (B, D)."""
+        arrays = [np.ascontiguousarray(a[..., ::-1]) for a in to_uint8(crops)]
+        rows = [self.model.get_feat(array)[0] for array in arrays]
+        return F.normalize(torch.from_numpy(np.stack(rows)), dim=1)
+
+
+def _convert(name: str, outputs: Sequence[str] = ()) -> tuple[nn.Module, Any]:
+    """An ONNX asset as a PyTorch module for any batch size, and its ONNX form.
+
+    ``outputs`` cuts the graph at those nodes instead of at its own outputs.
+    """
+    import onnx
+    import onnx2torch
+
+    model = onnx.load(asset_path(name))
+    _free_the_batch(model.graph)
+    converted = model
+    if outputs:
+        converted = onnx.ModelProto()
+        converted.CopyFrom(model)
+        nodes = list(model.graph.node)
+        last = max(i for i, n in enumerate(nodes) if set(n.output) & set(outputs))
+        del converted.graph.node[last + 1 :]
+        del converted.graph.output[:]
+        converted.graph.output.extend(
+            onnx.helper.make_tensor_value_info(o, onnx.TensorProto.FLOAT, None)
+            for o in outputs
+        )
+    return onnx2torch.convert(converted), model
+
+
+def _free_the_batch(graph: Any) -> None:
+    """Let reshapes keep the batch (0 in ONNX) where they were exported for one."""
+    from onnx import numpy_helper
+
+    shapes = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+    holders = [i for i in graph.initializer if i.name in shapes]
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output[0] in shapes:
+            holders.append(node.attribute[0].t)
+    for holder in holders:
+        shape = numpy_helper.to_array(holder).copy()
+        if shape[0] == 1:
+            shape[0] = 0
+            holder.CopyFrom(numpy_helper.from_array(shape, holder.name))
+
+
+def load_identity(device: str | torch.device = "cpu") -> IdentityJudge:
+    """The training judge of identity."""
+    return IdentityJudge(_convert("identity.onnx")[0]).to(device)
+
+
+def load_landmarks(device: str | torch.device = "cpu") -> Landmarks:
+    """The training judge of landmarks."""
+    return Landmarks(_convert("landmarks.onnx")[0]).to(device)
+
+
+def load_pose(device: str | torch.device = "cpu") -> Pose:
+    """The training judge of head pose."""
+    return Pose(_convert("pose.onnx")[0]).to(device)
+
+
+def load_expression(device: str | torch.device = "cpu") -> Expression:
+    """The judge of expression; for reports only."""
+    return Expression(_convert("expression.onnx")[0]).to(device)
+
+
+def load_detector(device: str | torch.device = "cpu") -> Detector:
+    """The training judge of face detection."""
+    from onnx import numpy_helper
+
+    # The nodes after these two only decode boxes, in a way onnx2torch lacks.
+    network, model = _convert("detector.onnx", outputs=("461", "462"))
+    constants = {
+        node.output[0]: numpy_helper.to_array(node.attribute[0].t)
+        for node in model.graph.node
+        if node.op_type == "Constant"
+    }
+    centres, sizes = (torch.from_numpy(constants[n].copy()) for n in ("469", "475"))
+    return Detector(network, centres, sizes).to(device)
+
+
+def load_held_out_faces() -> HeldOutFaces:
+    """dlib's detector and 68 points (CPU)."""
+    import dlib
+
+    predictor = dlib.shape_predictor(str(asset_path("dlib_landmarks.dat")))
+    return HeldOutFaces(dlib.get_frontal_face_detector(), predictor)
+
+
+def load_held_out_identity(faces: HeldOutFaces | None = None) -> HeldOutIdentity:
+    """dlib's identity network (CPU), sharing ``faces`` if they are loaded."""
+    import dlib
+
+    path = asset_path("dlib_identity.dat")
+    recogniser = dlib.face_recognition_model_v1(str(path))
+    return HeldOutIdentity(faces or load_held_out_faces(), recogniser)
+
+
+def load_lpips(net: str = "alex", device: str | torch.device = "cpu") -> nn.Module:
+    """LPIPS v0.1 of Zhang et al. 2018, with its real trunk and linear weights.
+
+    Args:
+        net: "alex" (to compare with published figures) or "vgg".
+        device: where it runs.
+
+    Returns:
+        A frozen module: two pictures (B, 3, H, W) in [-1, 1], H and W at least
+        64, to distances (B, 1, 1, 1), 0 for equal pictures.
+    """
+    names = {"alex": "alexnet.safetensors", "vgg": "vgg16.safetensors"}
+    if net not in names:
+        raise AssetError(f"LPIPS comes with {sorted(names)}, not {net!r}; choose one.")
+    import lpips
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lpips calls torchvision in its old way
+        module = lpips.LPIPS(net=net, pnet_rand=True, pretrained=False, verbose=False)
+    tensors = load_tensors(names[net])
+    state = module.state_dict()
+    for key in state:
+        part = key.split(".")
+        if part[0] == "net":  # net.slice1.0.weight is torchvision's features.0.weight
+            state[key] = tensors[f"features.{part[2]}.{part[3]}"]
+        elif part[0] == "lins":  # lins.0.model.1.weight and lin0.model.1.weight
+            state[key] = tensors[f"lin{part[1]}.weight"]
+        elif part[0].startswith("lin"):
+            state[key] = tensors[f"{part[0]}.weight"]
+    module.load_state_dict(state)
+    return module.eval().requires_grad_(False).to(device)
+
+
+def load_insightface(path: str | Path | None = None) -> InsightFaceIdentity:
+    """An ArcFace ONNX file behind insightface's own loader (CPU).
+
+    Args:
+        path: a recognition network the user has, for instance the one of
+            ``buffalo_l`` (non-commercial terms); by default the training judge.
+            insightface scales inputs by 127.5, the training judge by 128.
+    """
+    path = asset_path("identity.onnx") if path is None else Path(path)
+    if not path.is_file():
+        raise AssetError(f"there is no ONNX file {path}; check the path.")
+    from insightface.model_zoo.arcface_onnx import ArcFaceONNX
+
+    model = ArcFaceONNX(model_file=str(path))
+    model.prepare(-1)
+    return InsightFaceIdentity(model)
