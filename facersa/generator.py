@@ -50,7 +50,9 @@ class StyledConv(nn.Module):
     weights, so nothing is normalised here.
     """
 
-    def __init__(self, inputs: int, outputs: int, side: int, *, separable: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, side: int, *, separable: bool
+    ) -> None:
         super().__init__()
         self.style = nn.Linear(512, inputs)
         self.depthwise: nn.Conv2d | None = None
@@ -135,8 +137,8 @@ class PreviewHead(nn.Module):
         self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.mix = nn.Conv2d(width, width, 1)
         self.bands = nn.Conv2d(width, 12, 3, padding=1)
-        nn.init.zeros_(self.bands.weight)
-        nn.init.zeros_(self.bands.bias)
+        for tensor in self.bands.parameters():  # start as the linear read alone
+            nn.init.zeros_(tensor)
 
     def forward(self, x: Tensor, modulated: Tensor, rows: Tensor) -> Tensor:
         """Features (B, 256, 128, 128) twice, rows 11-15 (B, 5, 512) to a picture."""
@@ -159,6 +161,7 @@ class Generator(nn.Module):
     num_ws = 16
     w_dim = 512
     resolution = 1024
+    w_avg: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,9 +209,12 @@ class Generator(nn.Module):
         features = self.synthesis.features(ws, PREVIEW_BLOCKS)
         return self.head(*self.head_inputs(features, ws))
 
-    def head_inputs(self, features: Tensor, ws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def head_inputs(
+        self, features: Tensor, ws: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """What the preview head reads, from the features after block 4."""
-        style = self.synthesis.blocks[PREVIEW_BLOCKS].haar_style(ws[:, 11])
+        block: Block = self.synthesis.blocks[PREVIEW_BLOCKS]  # type: ignore[assignment]
+        style = block.haar_style(ws[:, 11])
         return features, features * style[:, :, None, None], ws[:, 11:]
 
 

@@ -149,8 +149,8 @@ def read_png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     position = len(PNG_SIGNATURE)
     while position < len(data):
         head = data[position : position + 8]
-        end = position + 12 + (struct.unpack(">I", head[:4])[0] if len(head) == 8 else 0)
-        if len(head) < 8 or end > len(data):
+        end = position + 12 + int.from_bytes(head[:4], "big")
+        if end > len(data):
             raise ImageError("this PNG file is cut short; get an intact copy of it.")
         kind, body = head[4:], data[position + 8 : end - 4]
         if struct.unpack(">I", data[end - 4 : end])[0] != zlib.crc32(kind + body):
@@ -211,9 +211,7 @@ def grid(images: Tensor, columns: int, pad: int = 4) -> Tensor:
     """Lay (B, 3, R, R) pictures out in rows: one (1, 3, H, W) sheet on white."""
     count, _, height, width = images.shape
     rows = -(-count // columns)
-    sheet = torch.ones(
-        1, 3, rows * (height + pad) + pad, columns * (width + pad) + pad
-    )
+    sheet = torch.ones(1, 3, rows * (height + pad) + pad, columns * (width + pad) + pad)
     for index, image in enumerate(images.detach().cpu()):
         top = pad + (index // columns) * (height + pad)
         left = pad + (index % columns) * (width + pad)

@@ -54,7 +54,28 @@ def haar_synthesis(bands: Tensor) -> Tensor:
     high = bands[:, channels // 4 :].reshape(batch, channels // 4, 3, height, width)
     lh, hl, hh = high.unbind(2)
     corners = torch.stack(
-        [low + lh + hl + hh, low + lh - hl - hh, low - lh + hl - hh, low - lh - hl + hh],
+        [
+            low + lh + hl + hh,
+            low + lh - hl - hh,
+            low - lh + hl - hh,
+            low - lh - hl + hh,
+        ],
         dim=2,
     )
     return F.pixel_shuffle(corners.reshape(batch, channels, height, width) * 0.5, 2)
+
+
+def haar_analysis(image: Tensor) -> Tensor:
+    """Forward Haar transform, the inverse of ``haar_synthesis``.
+
+    (B, C, 2H, 2W) to (B, 4C, H, W), same order of channels.
+    """
+    check_shape(image, None, None, None, None, name="image")
+    batch, channels, height, width = image.shape
+    if height % 2 or width % 2:
+        raise ValueError(f"image needs even sides, got {height} x {width}.")
+    corners = F.pixel_unshuffle(image, 2)
+    corners = corners.reshape(batch, channels, 4, height // 2, width // 2)
+    tl, tr, bl, br = corners.unbind(2)
+    high = torch.stack([tl + tr - bl - br, tl - tr + bl - br, tl - tr - bl + br], dim=2)
+    return 0.5 * torch.cat([tl + tr + bl + br, high.flatten(1, 2)], dim=1)
