@@ -29,6 +29,7 @@ ORDER = (
     "local_weights",
     "assets",
     "generator",
+    "rendering",
     "stylegan2",
     "judges",
     "alignment",
@@ -40,6 +41,7 @@ ORDER = (
     "baselines",
     "attacks",
     "checkpoints",
+    "honey",
     "sealed",
     "pipeline",
     "evaluation",
@@ -173,6 +175,15 @@ def test_environment_yml_is_thin_and_has_not_drifted() -> None:
     assert match is not None
     assert set(match[1].split(",")) == extras == {"book", "test"}
     assert f"name: {project['name']}" in lines
+
+
+def test_every_data_file_of_the_package_is_installed() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    globs = tool["setuptools"]["package-data"]["facersa"]
+    data = [p.relative_to(PACKAGE) for p in tracked("facersa") if p.suffix != ".py"]
+    assert data
+    left_out = [str(p) for p in data if not any(p.match(glob) for glob in globs)]
+    assert left_out == []
 
 
 def test_versions_agree() -> None:
