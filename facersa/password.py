@@ -175,6 +175,11 @@ class Password:
         return not any(self.half_units)
 
     @property
+    def is_canonical(self) -> bool:
+        """Whether this one of the pair e, -e is the larger in dictionary order."""
+        return self.half_units >= self.inverse.half_units
+
+    @property
     def code(self) -> Tensor:
         """The code as a (1, N) float32 tensor of multiples of 1/2."""
         return torch.tensor([self.half_units], dtype=torch.float32) / 2
@@ -230,8 +235,7 @@ class Password:
         They are the larger, in dictionary order, of the code and its negative.
         They are as guessable as the password: pass them through ``stretch``.
         """
-        negated = tuple(-unit for unit in self.half_units)
-        larger = max(self.half_units, negated)
+        larger = max(self.half_units, self.inverse.half_units)
         numbers = (len(larger), *larger)
         packed = b"".join(number.to_bytes(4, "big", signed=True) for number in numbers)
         return b"facersa shared secret v1\0" + packed

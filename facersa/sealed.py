@@ -109,21 +109,39 @@ class Sealed:
             return torch.from_numpy(values.astype(np.float32)).reshape(1, rows, size)
         if password is None:
             raise PasswordError("this file needs a password; give one.")
+        return self.person(password, statistics=statistics)[0]
+
+    def person(
+        self, password: Password, *, statistics: WStatistics | None = None
+    ) -> tuple[Tensor, Password]:
+        """The code in a honey file, and the password it was sealed with.
+
+        That password is ``password`` or its inverse: one bit, hidden like the
+        rest, says which. Under a wrong password the bit is a toss of a coin.
+
+        Raises:
+            PasswordError: the password has another length than the file's.
+            SealedError: an open file, or one made with other statistics.
+        """
         bits = self.params.get("num_bits", password.num_bits)
         if password.num_bits != bits:
             raise PasswordError(
                 f"this file was made with passwords of {bits} bits, got "
                 f"{password.num_bits}; use {bits}."
             )
+        if self.prior is None:
+            raise SealedError("this file is open, not honey; read its code instead.")
         stats = WStatistics.load() if statistics is None else statistics
-        if self.prior is None or stats.fingerprint() != self.fingerprint:
+        if stats.fingerprint() != self.fingerprint:
             raise SealedError(
                 "this file was made with other statistics of the generator; use "
                 "the version of facersa that made it, or a newer one."
             )
         plain = _keystream(password, self.salt, self.nonce, self.payload)
-        levels = np.frombuffer(plain, dtype=">u2").reshape(rows, size)
-        return self.prior.decode(levels.astype(np.int64), stats)[None]
+        levels = np.frombuffer(plain[:-1], dtype=">u2").reshape(self.shape)
+        ws = self.prior.decode(levels.astype(np.int64), stats)[None]
+        same = plain[-1] & 1 == password.is_canonical
+        return ws, password if same else password.inverse
 
 
 def seal(
@@ -214,7 +232,9 @@ def pack(
         check_shape(ws, 1, len(prior.scales), len(stats.mean), name="ws")
         notes |= {"prior": asdict(prior), "statistics": stats.fingerprint()}
         levels = prior.encode(values, stats).astype(">u2").tobytes()
-        payload = _keystream(password, salt, nonce, levels)
+        # Which of the pair it was, as a bit among random ones: uniform as well.
+        side = secrets.randbits(7) << 1 | password.is_canonical
+        payload = _keystream(password, salt, nonce, levels + bytes([side]))
     text = json.dumps(notes, sort_keys=True, separators=(",", ":"), allow_nan=False)
     head = HEAD.pack(VERSION, MODE_BYTES[mode], rows, size, len(text.encode()))
     body = head + salt + nonce + text.encode() + payload
@@ -269,7 +289,7 @@ def unpack(body: bytes) -> Sealed:
                 for key, value in notes["prior"].items()
             }
             prior, fingerprint = HoneyPrior(**stored_prior), str(notes["statistics"])
-            if len(prior.scales) != rows or len(payload) != 2 * rows * size:
+            if len(prior.scales) != rows or len(payload) != 2 * rows * size + 1:
                 raise ValueError("length")
     except _SENSELESS as error:
         raise SealedError(_DAMAGED.format("its header makes no sense")) from error

@@ -24,7 +24,7 @@ def test_e_and_d_cancel_and_share_one_secret(e: Password) -> None:
     assert (e + d).is_zero and not e.is_zero
     assert e.shared_secret() == d.shared_secret()
     assert d.to_bits() == e.to_bits().translate(str.maketrans("01", "10"))
-    assert d.inverse == e
+    assert d.inverse == e and d.is_canonical != e.is_canonical
 
 
 @given(st.lists(CODES, min_size=1, max_size=4))

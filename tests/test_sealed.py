@@ -110,6 +110,21 @@ def test_either_of_a_pair_opens_it_and_sums_commute() -> None:
         assert not torch.allclose(found.code(password), rounded, atol=0.5)
 
 
+def test_it_knows_which_of_the_pair_sealed_it() -> None:
+    coins = set()
+    for sealing in (E, E.inverse):
+        found = unseal(sealed_file("honey", password=sealing))
+        for password in (E, E.inverse):
+            ws, used = found.person(password)
+            assert used == sealing and torch.equal(ws, found.code(password))
+        for seed in range(1, 6):
+            wrong = Password.random(128, seed=seed)
+            _, used = found.person(wrong)
+            assert used in (wrong, wrong.inverse)
+            coins.add(used == wrong)
+    assert coins == {True, False}
+
+
 def test_a_wrong_password_gives_another_person() -> None:
     """No error, and codes whose whitened coordinates are standard normal."""
     found, right = unseal(sealed_file("honey")), STATS.whiten(person())[0]
@@ -144,8 +159,8 @@ def test_the_picture_is_a_plain_picture() -> None:
 def test_the_code_is_not_in_a_honey_file_in_clear() -> None:
     plain = HoneyPrior().encode(person()[0], STATS).astype(">u2").tobytes()
     hidden = unpack(packed()).payload
-    assert len(hidden) == len(plain) == 16 * 512 * 2
-    differing = np.frombuffer(hidden, np.uint8) ^ np.frombuffer(plain, np.uint8)
+    assert len(hidden) == len(plain) + 1 == 16 * 512 * 2 + 1
+    differing = np.frombuffer(hidden[:-1], np.uint8) ^ np.frombuffer(plain, np.uint8)
     assert abs(np.unpackbits(differing).mean() - 0.5) < 0.01
     assert packed(nonce=bytes(11) + b"\1")[-1000:-32] != packed()[-1000:-32]
 
@@ -252,7 +267,9 @@ def test_password_errors() -> None:
         found.code(Password.random(16))
     with pytest.raises(PasswordError, match="cancel"):
         sealed_file("honey", password=E + E.inverse)
-    sealed_file("open", password=E + E.inverse)
+    opened = unseal(sealed_file("open", password=E + E.inverse))
+    with pytest.raises(SealedError, match="open, not honey"):
+        opened.person(E)
 
 
 def test_other_statistics_are_noticed() -> None:
@@ -306,7 +323,7 @@ def test_known_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert body[:6] == head and body[HEAD.size : start] == SALT + bytes(range(12))
     assert body[start:].startswith(b'{"geometry":{"quad":[0.5,1.25,2.0,')
     assert body[-32:] == hashlib.sha256(body[:-32]).digest()
-    zeros = Sealed(**(vars(unpack(body)) | {"payload": bytes(16 * 512 * 2)}))
+    zeros = Sealed(**(vars(unpack(body)) | {"payload": bytes(16 * 512 * 2 + 1)}))
     code = zeros.code(E, statistics=plain)
     expected = torch.tensor(KNOWN)
     assert torch.allclose(code[0, ::5, 100], expected, atol=1e-5)
