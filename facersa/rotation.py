@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -73,14 +73,13 @@ class WStatistics:
         Raises:
             AssetError: the file is missing.
         """
-        file = resources.files("facersa") / "weights" / "w_stats.safetensors"
-        with resources.as_file(file) as path:
-            if not path.is_file():
-                raise AssetError(
-                    "weights/w_stats.safetensors is missing from the package; "
-                    "install facersa again."
-                )
-            stored = load_file(path)
+        path = Path(__file__).parent / "weights" / "w_stats.safetensors"
+        if not path.is_file():
+            raise AssetError(
+                "weights/w_stats.safetensors is missing from the package; "
+                "install facersa again."
+            )
+        stored = load_file(path)
         return cls(stored["mean"], stored["eigenvalues"], stored["eigenvectors"])
 
     @classmethod
