@@ -109,7 +109,7 @@ def ffhq_quad(points: np.ndarray) -> np.ndarray:
     return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
 
 
-def find_faces(photo: Tensor, detector: HeldOutFaces) -> list[Box]:
+def find_faces(photo: Tensor, faces: HeldOutFaces) -> list[Box]:
     """Boxes of the faces in a photo (1, 3, H, W), left to right, in its pixels.
 
     Large photos are searched at reduced size first, small ones enlarged. Doubtful
@@ -125,7 +125,7 @@ def find_faces(photo: Tensor, detector: HeldOutFaces) -> list[Box]:
                 scale = min(side / longest, 2.0)
                 small = photo if abs(scale - 1) < 0.05 else _rescale(photo, scale)
                 arrays[side] = to_uint8(small)[0]
-            boxes = detector.detect(arrays[side], sure)
+            boxes = faces.detect(arrays[side], sure)
             if boxes:
                 rows, columns = arrays[side].shape[:2]
                 x, y = width / columns, height / rows
@@ -138,7 +138,7 @@ def align(
     size: int = 1024,
     face: int | None = None,
     *,
-    detector: HeldOutFaces | None = None,
+    faces: HeldOutFaces | None = None,
 ) -> Aligned:
     """Find a face and crop it as FFHQ does.
 
@@ -147,7 +147,7 @@ def align(
         size: side of the crop in pixels.
         face: which face, counted from 0, left to right; needed only where a
             photo shows several.
-        detector: dlib's, loaded here if not given.
+        faces: detector and points, loaded here if not given.
 
     Raises:
         ImageError: no face, several and none chosen, or too small.
@@ -160,14 +160,14 @@ def align(
             f"the photo is {width} x {height} pixels; at least {MIN_SIDE} x "
             f"{MIN_SIDE} are needed: use a larger copy."
         )
-    detector = detector or load_held_out_faces()
-    box = _choose(find_faces(photo, detector), face)
+    faces = faces or load_held_out_faces()
+    box = _choose(find_faces(photo, faces), face)
     if box[2] - box[0] < MIN_SIDE:
         raise ImageError(
             f"the face is only {box[2] - box[0]:.0f} pixels wide, at least "
             f"{MIN_SIDE} are needed: use a larger or closer photo."
         )
-    points = detector.locate(to_uint8(photo)[0], box) + 0.5
+    points = faces.locate(to_uint8(photo)[0], box) + 0.5
     return crop(photo, ffhq_quad(points), size)
 
 
