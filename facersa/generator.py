@@ -137,7 +137,13 @@ class PreviewHead(nn.Module):
         self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.mix = nn.Conv2d(width, width, 1)
         self.bands = nn.Conv2d(width, 12, 3, padding=1)
-        for tensor in self.bands.parameters():  # start as the linear read alone
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget training: fresh weights, and the linear read alone at first."""
+        for layer in self.children():
+            layer.reset_parameters()  # type: ignore[operator]
+        for tensor in self.bands.parameters():
             nn.init.zeros_(tensor)
 
     def forward(self, x: Tensor, modulated: Tensor, rows: Tensor) -> Tensor:
@@ -215,6 +221,7 @@ class Generator(nn.Module):
         """What the preview head reads, from the features after block 4."""
         block: Block = self.synthesis.blocks[PREVIEW_BLOCKS]  # type: ignore[assignment]
         style = block.haar_style(ws[:, 11])
+        style = style / 32  # brings both inputs to about one size
         return features, features * style[:, :, None, None], ws[:, 11:]
 
 

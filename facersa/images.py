@@ -11,14 +11,16 @@ import io
 import os
 import struct
 import tempfile
+import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from facersa.errors import ImageError
@@ -35,7 +37,7 @@ def from_uint8(array: np.ndarray) -> Tensor:
             f"got {array.dtype} {array.shape}; convert it to RGB first."
         )
     batch = array if array.ndim == 4 else array[None]
-    tensor = torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2)
+    tensor = torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2)
     return tensor.float() / 127.5 - 1
 
 
@@ -67,20 +69,23 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
     Raises:
         ImageError: the file is missing, not a picture, damaged or too large.
     """
-    path = Path(path)
+    return decode_image(read_file(path), name=str(path))
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file; ``ImageError`` names the path if it cannot be read."""
     try:
-        data = path.read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise ImageError(
             f"cannot read {path}: {error.strerror or error}; check the path."
         ) from error
-    return decode_image(data, name=str(path))
 
 
 def decode_image(data: bytes, *, name: str = "the picture") -> Tensor:
     """``load_image`` for the bytes of a picture file."""
     try:
-        with Image.open(io.BytesIO(data)) as opened:
+        with _quietly(), Image.open(io.BytesIO(data)) as opened:
             width, height = opened.size
             if width * height > MAX_PIXELS:
                 raise ImageError(
@@ -100,6 +105,14 @@ def decode_image(data: bytes, *, name: str = "the picture") -> Tensor:
             f"{name} is damaged ({error}); export it again from the original."
         ) from error
     return from_uint8(np.asarray(rgb))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """No warnings about odd but readable files; the size is checked here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
@@ -217,3 +230,21 @@ def grid(images: Tensor, columns: int, pad: int = 4) -> Tensor:
         left = pad + (index % columns) * (width + pad)
         sheet[0, :, top : top + height, left : left + width] = image
     return sheet
+
+
+def contact_sheet(
+    images: Sequence[Tensor],
+    labels: Sequence[str],
+    *,
+    columns: int = 3,
+    side: int = 360,
+) -> Tensor:
+    """Pictures (1, 3, R, R) in rows, each at ``side`` pixels above its label."""
+    font = ImageFont.load_default(18)
+    tiles = []
+    for image, label in zip(images, labels, strict=True):
+        tile = Image.new("RGB", (side, side + 32), "white")
+        tile.paste(Image.fromarray(to_uint8(resize(image, side))[0]))
+        ImageDraw.Draw(tile).text((4, side + 5), label, fill="black", font=font)
+        tiles.append(from_uint8(np.asarray(tile)))
+    return grid(torch.cat(tiles), columns, pad=8)

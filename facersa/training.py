@@ -47,7 +47,7 @@ class TrainConfig:
         seed: of every random choice.
     """
 
-    steps: int = 1500
+    steps: int = 1400
     batch: int = 4
     lr: float = 1e-3
     ema: float = 0.995
@@ -67,7 +67,10 @@ class Task(Protocol):
     """What the loop asks of a thing that can be trained."""
 
     name: str
-    module: nn.Module
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Make data and initial weights; called once, also when resuming."""
@@ -77,6 +80,25 @@ class Task(Protocol):
 
     def measure(self) -> dict[str, float]:
         """Figures on people never trained on, with the module as it is."""
+
+
+def open_run(folder: str | Path, *, resume: bool) -> Path:
+    """The folder of a run, made if it is a new one.
+
+    Raises:
+        CheckpointError: nothing to resume there, or a run where a new one should
+            start.
+    """
+    path = Path(folder)
+    if (path / "state").exists() != resume:
+        raise CheckpointError(
+            f"{path} holds no run to go on with; start one with -o."
+            if resume
+            else f"{path} already holds a run; go on with --resume {path}, or use "
+            "another folder."
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def train(
@@ -278,7 +300,9 @@ class HeadTask:
 
     def __init__(self, generator: Generator, judge: IdentityJudge) -> None:
         self.generator, self.judge = generator, judge
-        self.module = generator.head.float().requires_grad_(True)
+        self.module = generator.head.requires_grad_(True)
+        # Ridge regression has found the best linear read; only the rest descends.
+        self.module.linear.requires_grad_(False)
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Render the pool and set the linear part by ridge regression."""
@@ -307,8 +331,9 @@ class HeadTask:
         return loss, {"mse": mse.item(), "low": low.item(), "id_raw": cosine.item()}
 
     @torch.no_grad()
-    def measure(self, count: int = 64) -> dict[str, float]:
-        """Low-band R^2 and training-judge cosine on ``count`` people never seen."""
+    def measure(self) -> dict[str, float]:
+        """Low-band R^2 and training-judge cosine on people never seen, at most 64."""
+        count = min(64, len(self.codes))
         codes = varied_codes(self.generator, count, seed=0)
         renderer = Renderer(self.generator)
         cosines, errors, lows = [], [], []

@@ -1,0 +1,348 @@
+"""The command line: ``facersa COMMAND`` or ``python -m facersa COMMAND``."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facersa.errors import FaceRSAError, ImageError, PasswordError
+from facersa.password import DEFAULT_BITS, Password, pair
+
+if TYPE_CHECKING:
+    from facersa.pipeline import FaceRSA, Secrets
+
+ABOUT = """\
+Encrypt the identity of the face in a photograph with a password, keep a natural
+picture of another person, and bring the face back with the password.
+This is ambiguity, not computational security: nobody's safety should rest on it."""
+
+SEALING = """\
+what the file carries (--chunk), and what is real cryptography:
+  honey  the code of the face, hidden by argon2id and a stream cipher in such a
+         way that every wrong password gives some other person, never an error
+  open   the code in clear, so that several people can add and take off passwords;
+         anybody who has the file can bring the face back without one
+  none   nothing; the face cannot be brought back exactly
+The chunk itself shows that the picture was anonymised. The picture is ambiguous,
+no more: no hardness assumption stands behind it."""
+
+OPEN_WARNING = (
+    "note: an open file can be undone without a password, by copying a row of its "
+    "code over the edited ones; share it only with people who may see the face."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0, or non-zero with one line on standard error."""
+    options = _parser().parse_args(arguments)
+    warnings.simplefilter("ignore")
+    try:
+        options.run(options)
+    except FaceRSAError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("facersa: stopped; nothing was written.", file=sys.stderr)
+        return 130
+    except MemoryError:
+        return _fail("not enough memory; close other programs or use a smaller photo.")
+    except OSError as error:
+        return _fail(f"{error.filename or 'system'}: {error.strerror or error}.")
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"facersa: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="facersa",
+        description=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def add(
+        name: str, run: Any, text: str, epilog: str = ""
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=run)
+        return command
+
+    fetch = add("fetch", _fetch, "bring all pretrained files into the cache, verified")
+    fetch.add_argument("--licences", action="store_true", help="list their terms only")
+
+    encrypt = add("encrypt", _encrypt, "encrypt the face in a photograph", SEALING)
+    encrypt.add_argument("photo", help="a photograph, or an open file to add to")
+    encrypt.add_argument("-o", "--output", required=True, help="PNG to write")
+    _add_secrets(encrypt)
+    encrypt.add_argument("--cipher", choices=["rotation"], default="rotation")
+    encrypt.add_argument(
+        "--bits", type=int, help=f"code length (default {DEFAULT_BITS})"
+    )
+    encrypt.add_argument("--chunk", choices=["honey", "open", "none"], default="honey")
+    encrypt.add_argument("--face", type=int, help="which face, from the left, from 0")
+    encrypt.add_argument(
+        "--crop", action="store_true", help="keep the face only, 1024²"
+    )
+    encrypt.add_argument("--steps", type=int, help="steps of the inversion")
+    _add_cipher(encrypt)
+
+    decrypt = add("decrypt", _decrypt, "bring a face back", SEALING)
+    decrypt.add_argument("picture", help="the PNG that encrypt wrote")
+    decrypt.add_argument("-o", "--output", required=True, help="PNG to write")
+    _add_secrets(decrypt)
+
+    codes = add(
+        "pair", _pair, "print a pair of raw codes: e and d, each undoes the other"
+    )
+    codes.add_argument("--bits", type=int, default=16)
+
+    compare = add("compare", _compare, "measure how alike two pictures of one size are")
+    compare.add_argument("first")
+    compare.add_argument("second")
+    compare.add_argument("--json", action="store_true", help="print JSON")
+
+    evaluate = add("evaluate", _evaluate, "measure properties (a) to (h), both judges")
+    evaluate.add_argument("--cipher", choices=["rotation"], default="rotation")
+    evaluate.add_argument("--n", type=int, default=64, help="people (default 64)")
+    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument("--psi", type=float, default=0.85, help="0.7, 0.85 or 1")
+    evaluate.add_argument("--bits", type=int, default=DEFAULT_BITS)
+    evaluate.add_argument(
+        "--photo", action="append", default=[], help="use inverted photographs instead"
+    )
+    evaluate.add_argument("--json", metavar="FILE", help="also write JSON")
+    _add_cipher(evaluate)
+
+    train = add("train", _train, "train a network of this package")
+    train.add_argument("what", choices=["head"])
+    train.add_argument("--preset", choices=["smoke", "cpu", "gpu"], default="cpu")
+    train.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    where = train.add_mutually_exclusive_group()
+    where.add_argument("-o", "--output", default="runs/head", help="folder of the run")
+    where.add_argument("--resume", metavar="DIR", help="go on with the run in DIR")
+
+    demo = add("demo", _demo, "the main job, end to end, on a public-domain photograph")
+    demo.add_argument("photo", nargs="?", help="a photograph of yours instead")
+    demo.add_argument("-o", "--output", required=True, help="folder to write into")
+    demo.add_argument("--steps", type=int, help="steps of the inversion")
+    return parser
+
+
+def _add_secrets(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--password",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="may be repeated: the sum counts. Without it the terminal asks, or "
+        "FACERSA_PASSWORD is read; what you type here may stay in your history",
+    )
+    command.add_argument(
+        "--code",
+        action="append",
+        default=[],
+        metavar="BITS",
+        help="a raw code of `facersa pair`, added as it is; may be repeated",
+    )
+
+
+def _add_cipher(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--layers",
+        type=_rows,
+        metavar="A-B",
+        help="rows of the code to edit, from 0 (default 3-8; the paper's are 5-8)",
+    )
+    command.add_argument("--kappa", type=float, help="push away from the person")
+
+
+def _rows(text: str) -> tuple[int, ...]:
+    first, _, last = text.partition("-")
+    try:
+        rows = tuple(range(int(first), int(last or first) + 1))
+    except ValueError:
+        rows = ()
+    if not rows:
+        raise argparse.ArgumentTypeError(f"expected rows such as 5-8, got {text!r}")
+    return rows
+
+
+def _secrets(options: argparse.Namespace, *, confirm: bool = False) -> Secrets:
+    from facersa.pipeline import Secrets
+
+    texts = list(options.password)
+    codes = tuple(Password.from_bits(bits) for bits in options.code)
+    if not texts and not codes:
+        if from_environment := os.environ.get("FACERSA_PASSWORD"):
+            texts = [from_environment]
+        elif sys.stdin.isatty():
+            texts = [getpass.getpass("Password: ")]
+            if confirm and getpass.getpass("Once more: ") != texts[0]:
+                raise PasswordError("the two passwords differ; type them again.")
+        else:
+            raise PasswordError(
+                "no password was given; use --password or --code, set "
+                "FACERSA_PASSWORD, or run in a terminal."
+            )
+    if any(not text for text in texts):
+        raise PasswordError("the password is empty; type at least one character.")
+    return Secrets(tuple(texts), codes)
+
+
+def _check_output(path: str, *sources: str) -> Path:
+    """Fail before the long work, not after it."""
+    output = Path(path)
+    if not output.parent.is_dir():
+        raise ImageError(f"the folder {output.parent} does not exist; make it first.")
+    if output.is_dir():
+        raise ImageError(f"{output} is a folder; name a file in it.")
+    if not os.access(output.parent, os.W_OK):
+        raise ImageError(f"the folder {output.parent} is not writable; choose another.")
+    if any(output.exists() and output.samefile(s) for s in sources if Path(s).exists()):
+        raise ImageError(f"{output} is the input itself; choose another name.")
+    return output
+
+
+def _engine(options: argparse.Namespace) -> FaceRSA:
+    from facersa.pipeline import FaceRSA
+
+    return FaceRSA(layers=options.layers, kappa=options.kappa)
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    from facersa import assets
+
+    if not options.licences:
+        assets.fetch_all()
+    print(assets.licences())
+    if not options.licences:
+        print(f"\nAll files are in {assets.cache_folder()}.")
+
+
+def _encrypt(options: argparse.Namespace) -> None:
+    from facersa.images import decode_image, read_file, write_atomic
+    from facersa.pipeline import carries_code, project_config
+
+    output = _check_output(options.output, options.photo)
+    data = read_file(options.photo)
+    sealed = carries_code(data)
+    photo = None if sealed else decode_image(data, name=options.photo)
+    secrets = _secrets(options, confirm=True)
+    engine = _engine(options)
+    if photo is None:
+        encrypted = engine.encrypt_again(data, secrets)
+    else:
+        config = project_config(options.steps)
+        inversion = engine.invert(photo, face=options.face, config=config)
+        encrypted = engine.encrypt(
+            inversion,
+            secrets,
+            mode=options.chunk,
+            num_bits=options.bits,
+            crop=options.crop,
+        )
+    write_atomic(output, encrypted.data)
+    if sealed or options.chunk == "open":
+        print(OPEN_WARNING, file=sys.stderr)
+
+
+def _decrypt(options: argparse.Namespace) -> None:
+    from facersa.images import read_file, write_atomic
+    from facersa.pipeline import FaceRSA
+    from facersa.sealed import unseal
+
+    output = _check_output(options.output, options.picture)
+    data = read_file(options.picture)
+    unseal(data)  # so that a wrong file is named before a password is asked for
+    decrypted = FaceRSA().decrypt(data, _secrets(options))
+    write_atomic(output, decrypted.data)
+
+
+def _pair(options: argparse.Namespace) -> None:
+    e, d = pair(options.bits)
+    print(f"e {e.to_bits()}\nd {d.to_bits()}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from facersa.evaluation import Panel, compare
+    from facersa.images import load_image
+
+    first, second = load_image(options.first), load_image(options.second)
+    figures = compare(first, second, Panel())
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            print(f"{name:<12} {'no face' if value is None else f'{value:.4f}'}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    import torch
+
+    from facersa.evaluation import evaluate, table
+    from facersa.images import load_image, write_atomic
+
+    output = _check_output(options.json) if options.json else None
+    photos = [load_image(path) for path in options.photo]
+    engine = _engine(options)
+    cipher = engine.cipher(options.bits)
+    codes = torch.cat([engine.invert(p).ws for p in photos]) if photos else None
+    result = evaluate(
+        cipher,
+        engine.generator,
+        name=f"rotation, rows {list(cipher.layers)}, kappa {cipher.kappa}",
+        num_bits=options.bits,
+        codes=codes,
+        n=options.n,
+        seed=options.seed,
+        psi=1.0 if photos else options.psi,
+        layers=cipher.layers,
+    )
+    print(table(result))
+    if output is not None:
+        write_atomic(output, (json.dumps(result, indent=1) + "\n").encode())
+
+
+def _train(options: argparse.Namespace) -> None:
+    from facersa.generator import load_generator
+    from facersa.judges import load_identity
+    from facersa.training import PRESETS, HeadTask, open_run, train
+
+    folder = open_run(options.resume or options.output, resume=bool(options.resume))
+    generator = load_generator(options.device)
+    task = HeadTask(generator, load_identity(options.device))
+    results = train(task, PRESETS[options.preset], folder)
+    print(json.dumps(results, indent=1))
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from facersa.demo import run_demo
+
+    folder = Path(options.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(
+            f"cannot make the folder {folder}: {error.strerror}; choose another."
+        ) from error
+    run_demo(folder, options.photo, steps=options.steps)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,317 @@
+"""Photograph in, photograph out: align, invert, edit, paint, paste, seal.
+
+The whole way of the data in one class. The paper works on aligned, inverted
+faces; here the face goes back into the photograph it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from facersa.alignment import Aligned, align, paste
+from facersa.encoder import ProjectConfig, project
+from facersa.errors import ImageError, PasswordError, SealedError
+from facersa.generator import Generator, load_generator
+from facersa.honey import HoneyPrior
+from facersa.images import decode_image, png_bytes, read_png_chunks
+from facersa.judges import (
+    HeldOutFaces,
+    load_held_out_faces,
+    load_identity,
+    load_lpips,
+)
+from facersa.password import DEFAULT_BITS, Password, new_salt, total
+from facersa.rendering import Renderer
+from facersa.rotation import RotationCipher, WStatistics
+from facersa.sealed import CHUNK, Sealed, seal, unseal
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What the user gave: typed passwords, raw codes, or both; never printed.
+
+    Attributes:
+        texts: typed passwords; encrypting adds their codes, decrypting takes
+            them off.
+        codes: raw codes as ``facersa pair`` prints them, added as they are.
+    """
+
+    texts: tuple[str, ...] = ()
+    codes: tuple[Password, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Secrets({len(self.texts)} texts, {len(self.codes)} codes)"
+
+    def password(
+        self, *, salt: bytes, num_bits: int | None, decrypt: bool = False
+    ) -> Password:
+        """The sum of all (property h); ``num_bits`` None: as the codes say, or 128.
+
+        Raises:
+            PasswordError: nothing was given, or lengths differ.
+        """
+        if num_bits is None:
+            num_bits = self.codes[0].num_bits if self.codes else DEFAULT_BITS
+        typed = [
+            Password.from_text(text, salt=salt, num_bits=num_bits)
+            for text in self.texts
+        ]
+        if decrypt:
+            typed = [password.inverse for password in typed]
+        return total([*typed, *self.codes])
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """A photograph, the face in it, and the code that paints the face.
+
+    Attributes:
+        photo: (1, 3, H, W) in [-1, 1].
+        aligned: the crop and where it lies in the photograph.
+        ws: (1, 16, 512) code.
+    """
+
+    photo: Tensor
+    aligned: Aligned
+    ws: Tensor
+
+
+@dataclass(frozen=True)
+class Encrypted:
+    """The outcome of ``encrypt``.
+
+    Attributes:
+        data: bytes of the PNG file, chunk included.
+        image: the picture in it, (1, 3, H, W).
+        face: the edited face alone, (1, 3, 1024, 1024).
+        ws: its code.
+    """
+
+    data: bytes
+    image: Tensor
+    face: Tensor
+    ws: Tensor
+
+
+class FaceRSA:
+    """Encrypt and decrypt the identity of a face in a photograph.
+
+    Args:
+        generator: the frozen generator, with its preview head.
+        layers: rows of W+ that are edited, 0-based.
+        kappa: push away from the person; None for the cipher's default.
+    """
+
+    def __init__(
+        self,
+        generator: Generator | None = None,
+        *,
+        layers: Sequence[int] | None = None,
+        kappa: float | None = None,
+    ) -> None:
+        self.generator = generator if generator is not None else load_generator()
+        self.renderer = Renderer(self.generator)
+        self.statistics = WStatistics.load()
+        self._options: dict[str, Any] = {}
+        if layers is not None:
+            self._options["layers"] = tuple(layers)
+        if kappa is not None:
+            self._options["kappa"] = kappa
+        self._faces: HeldOutFaces | None = None
+
+    @property
+    def faces(self) -> HeldOutFaces:
+        """The detector that aligns photographs, loaded when first needed."""
+        if self._faces is None:
+            self._faces = load_held_out_faces()
+        return self._faces
+
+    def cipher(self, num_bits: int = DEFAULT_BITS) -> RotationCipher:
+        """The cipher with this object's settings for codes of ``num_bits``."""
+        return RotationCipher(self.statistics, num_bits=num_bits, **self._options)
+
+    def invert(
+        self,
+        photo: Tensor,
+        *,
+        face: int | None = None,
+        config: ProjectConfig | None = None,
+        progress: bool = True,
+    ) -> Inversion:
+        """Find the face in a photograph and the code that paints it.
+
+        Args:
+            photo: (1, 3, H, W) in [-1, 1].
+            face: which face, from the left, 0-based; needed if there are several.
+            config: of the search.
+            progress: show a bar.
+
+        Raises:
+            ImageError: no face, several faces and no choice, or too small.
+        """
+        aligned = align(photo, faces=self.faces, face=face)
+        perceptual = load_lpips("alex", self.generator.w_avg.device)
+        found = project(
+            self.generator,
+            aligned.image.to(self.generator.w_avg.device),
+            perceptual=perceptual,
+            embed=load_identity(self.generator.w_avg.device).embed,
+            config=config or ProjectConfig(),
+            progress=progress,
+        )
+        # Rounded as a sealed file would, so that the file gives exactly this.
+        ws = HoneyPrior().quantise(found.ws.cpu(), self.statistics)
+        return Inversion(photo, aligned, ws)
+
+    def encrypt(
+        self,
+        inversion: Inversion,
+        secrets: Secrets,
+        *,
+        mode: str = "honey",
+        num_bits: int | None = None,
+        crop: bool = False,
+    ) -> Encrypted:
+        """Edit the face and seal the picture.
+
+        Args:
+            inversion: from ``invert``.
+            secrets: typed passwords and raw codes; their sum is the code e.
+            mode: "honey", "open" or "none": what the file carries.
+            num_bits: length of codes made from typed passwords.
+            crop: keep only the aligned 1024 x 1024 face, not the photograph.
+
+        Raises:
+            PasswordError: no password, or passwords that cancel out.
+        """
+        salt = new_salt()
+        password = secrets.password(salt=salt, num_bits=num_bits)
+        if password.is_zero:
+            raise PasswordError(
+                "these passwords cancel out, so the face would stay as it is; "
+                "leave one of them out."
+            )
+        cipher = self.cipher(password.num_bits)
+        edited = cipher(inversion.ws, password.code)
+        face = self.renderer.full(edited)
+        geometry = {} if crop else inversion.aligned.to_dict()
+        image = face if crop else paste(inversion.photo, face, inversion.aligned)
+        data = seal(
+            image,
+            inversion.ws if mode == "honey" else edited,
+            mode=mode,
+            password=password,
+            salt=salt,
+            params=_params(cipher),
+            geometry=geometry,
+            statistics=self.statistics,
+        )
+        return Encrypted(data, image, face, edited)
+
+    def encrypt_again(self, data: bytes, secrets: Secrets) -> Encrypted:
+        """Add a password to an open file: same salt, same face, one more step.
+
+        Raises:
+            SealedError: a honey file, whose code only its own password opens.
+        """
+        sealed = unseal(data)
+        if sealed.mode != "open":
+            raise SealedError(
+                "this file is sealed with its own password, so nothing can be added "
+                "to it; decrypt it first, or encrypt with --chunk open to compose."
+            )
+        cipher = self._cipher_of(sealed)
+        password = secrets.password(salt=sealed.salt, num_bits=cipher.num_bits)
+        ws = cipher(sealed.code(), password.code)
+        return self._repaint(data, sealed, ws, password)
+
+    def decrypt(self, data: bytes, secrets: Secrets) -> Encrypted:
+        """Undo typed passwords and add raw codes to what the file holds.
+
+        A wrong password gives another person and no error. Where an open file
+        still has passwords on it, ``data`` of the result is again an open file.
+
+        Raises:
+            SealedError: not one of our files, damaged, or without a code.
+            PasswordError: none given, or of another length than the file's.
+        """
+        sealed = unseal(data)
+        cipher = self._cipher_of(sealed)
+        password = secrets.password(
+            salt=sealed.salt, num_bits=cipher.num_bits, decrypt=True
+        )
+        if sealed.mode == "open":
+            ws = cipher(sealed.code(), password.code)
+        else:
+            person, used = sealed.person(password, statistics=self.statistics)
+            ws = cipher(person, (used + password).code)
+        return self._repaint(data, sealed, ws, password)
+
+    def _repaint(
+        self, data: bytes, sealed: Sealed, ws: Tensor, password: Password
+    ) -> Encrypted:
+        face = self.renderer.full(ws)
+        image = face
+        if sealed.geometry:
+            aligned = Aligned.from_dict(sealed.geometry, image=face)
+            image = paste(decode_image(data), face, aligned)
+        if sealed.mode == "open":
+            data = seal(
+                image,
+                ws,
+                mode="open",
+                password=password,
+                salt=sealed.salt,
+                params=sealed.params,
+                geometry=sealed.geometry,
+            )
+        else:
+            data = png_bytes(image)
+        return Encrypted(data, image, face, ws)
+
+    def _cipher_of(self, sealed: Sealed) -> RotationCipher:
+        try:
+            if sealed.params["cipher"] != "rotation":
+                raise ValueError(f"unknown cipher {sealed.params['cipher']!r}")
+            options = {k: v for k, v in sealed.params.items() if k != "cipher"}
+            return RotationCipher(self.statistics, **options)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SealedError(
+                f"this file asks for a cipher this version does not know ({error}); "
+                "upgrade facersa."
+            ) from error
+
+
+def _params(cipher: RotationCipher) -> dict[str, Any]:
+    return {
+        "cipher": "rotation",
+        "layers": list(cipher.layers),
+        "num_bits": cipher.num_bits,
+        "kappa": cipher.kappa,
+        "context": cipher.context,
+    }
+
+
+def carries_code(data: bytes) -> bool:
+    """Whether a file is a PNG with our chunk, so not a plain photograph."""
+    try:
+        return any(kind == CHUNK for kind, _ in read_png_chunks(data))
+    except ImageError:
+        return False
+
+
+def project_config(steps: int | None) -> ProjectConfig:
+    """The default search, or one of ``steps`` steps.
+
+    Raises:
+        ImageError: fewer than one step.
+    """
+    if steps is None:
+        return ProjectConfig()
+    if steps < 1:
+        raise ImageError(f"an inversion needs at least 1 step, got {steps}.")
+    return replace(ProjectConfig(), steps=steps)

@@ -1,0 +1,57 @@
+"""Tests of inversion by optimisation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from facersa.encoder import ProjectConfig, _importance, project
+from facersa.generator import Generator
+from facersa.judges import load_identity, load_lpips
+from facersa.rendering import Renderer
+
+
+def test_a_few_steps_move_towards_the_face_and_repeat_exactly(
+    generator: Generator,
+) -> None:
+    target = Renderer(generator).full(generator.sample([41], 0.7))
+    judge, perceptual = load_identity(), load_lpips()
+    config = replace(ProjectConfig(), steps=8)
+    runs = [
+        project(
+            generator,
+            target,
+            perceptual=perceptual,
+            embed=judge.embed,
+            config=config,
+            progress=False,
+        )
+        for _ in range(2)
+    ]
+    history = runs[0].history
+    assert len(history) == 8
+    assert history[-1]["lpips"] < history[0]["lpips"]
+    assert history[-1]["identity"] < history[0]["identity"]
+    assert runs[0].ws.shape == (1, 16, 512)
+    assert torch.equal(runs[0].ws, runs[1].ws)
+    start = generator.broadcast(generator.w_avg[None])
+    assert (runs[0].ws - start).abs().max() > 0.01
+
+
+def test_the_face_counts_more_than_the_corner() -> None:
+    weight = _importance(4.0)[0, 0]
+    assert weight.mean().item() == pytest.approx(1.0)
+    assert weight[128, 128] / weight[2, 2] == pytest.approx(4.0, rel=0.01)
+
+
+def test_one_square_picture_is_asked_for(generator: Generator) -> None:
+    judge = load_identity()
+    with pytest.raises(ValueError, match="image must have shape"):
+        project(
+            generator,
+            torch.zeros(2, 3, 64, 64),
+            perceptual=load_lpips(),
+            embed=judge.embed,
+        )

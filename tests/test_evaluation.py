@@ -1,0 +1,106 @@
+"""Tests of the property table and of ``compare``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from facersa.errors import ImageError
+from facersa.evaluation import PAIRS, Panel, compare, evaluate, property_codes, table
+from facersa.generator import Generator
+from facersa.rotation import RotationCipher
+
+
+@pytest.fixture(scope="module")
+def panel() -> Panel:
+    return Panel()
+
+
+def test_every_pair_names_codes_that_exist(generator: Generator) -> None:
+    ws = generator.sample([1], 0.7)
+    codes = property_codes(RotationCipher(num_bits=16), ws, 16, seed=3)
+    for pairs in PAIRS.values():
+        for first, second, _ in pairs:
+            assert {first, second} <= set(codes)
+    assert set(PAIRS) == set("bcdefgh")
+    torch.testing.assert_close(codes["Ie1e2d1"], codes["Ie2"], atol=1e-4, rtol=0)
+    for other in ("Ie1", "Ie1d'", "Ie1d1^", "Ie2", "Ie1^"):
+        assert (codes[other] - ws).abs().max() > 0.1
+
+
+def mean(result: dict, prop: str, pair: str, metric: str, judge: str | None) -> float:
+    (row,) = [
+        row
+        for row in [*result["rows"], *result["attacks"]]
+        if (row["property"], row["pair"], row["metric"], row["judge"])
+        == (prop, pair, metric, judge)
+    ]
+    assert row["low"] <= row["mean"] <= row["high"]
+    return row["mean"]
+
+
+def run(
+    generator: Generator, cipher: Callable[[Tensor, Tensor], Tensor], **more: object
+) -> dict:
+    return evaluate(
+        cipher,
+        generator,
+        name="test",
+        num_bits=16,
+        n=2,
+        progress=False,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.slow
+def test_the_rotation_cipher_has_the_exact_properties(generator: Generator) -> None:
+    cipher = RotationCipher(num_bits=16)
+    result = run(generator, cipher, layers=cipher.layers)
+    assert json.loads(json.dumps(result)) == result
+    assert mean(result, "a", "I", "detected", "heldout") == 1
+    assert mean(result, "b", "I~Ie1", "id", "heldout") < 0.8
+    for prop, pair in (
+        ("c", "I~Ie1d1"),
+        ("f", "I~Ie1e2d2d1"),
+        ("g", "Ie2~Ie1e2d1"),
+        ("h", "Ie1e2~I(e1+e2)"),
+    ):
+        assert mean(result, prop, pair, "w_error", None) < 1e-4
+        assert mean(result, prop, pair, "id", "train") > 0.999
+        assert mean(result, prop, pair, "psnr", None) > 45
+    assert mean(result, "attack", "I~copy row 9", "id", "train") > 0.999
+    assert "(g) Ie2~Ie1e2d1" in table(result)
+
+
+@pytest.mark.slow
+def test_a_cipher_that_does_nothing_fails_the_table(generator: Generator) -> None:
+    result = run(generator, lambda ws, code: ws)
+    assert mean(result, "b", "I~Ie1", "id", "heldout") == pytest.approx(1, abs=1e-5)
+    assert mean(result, "b", "I~Ie1", "same_person", "train") == 1
+    assert result["attacks"] == []
+
+
+def test_a_picture_equals_itself(panel: Panel, astronaut: Tensor) -> None:
+    figures = compare(astronaut, astronaut, panel)
+    assert figures["id_train"] == pytest.approx(1, abs=1e-5)
+    assert figures["id_heldout"] == pytest.approx(1, abs=1e-5)
+    assert figures["mse"] == 0 and figures["lpips"] == pytest.approx(0, abs=1e-6)
+    assert figures["psnr"] == pytest.approx(10 * math.log10(12 * 255**2))
+    assert figures["landmarks"] == 0 and figures["pose"] == pytest.approx(1, abs=1e-5)
+
+
+def test_compare_says_where_no_face_was_found(panel: Panel, astronaut: Tensor) -> None:
+    figures = compare(astronaut, torch.zeros_like(astronaut), panel)
+    assert figures["id_heldout"] is None and figures["landmarks"] is None
+    assert figures["mse"] is not None and figures["mse"] > 0.05
+
+
+def test_compare_asks_for_one_size(panel: Panel, astronaut: Tensor) -> None:
+    with pytest.raises(ImageError, match="one size"):
+        compare(astronaut, astronaut[:, :, :400], panel)

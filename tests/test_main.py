@@ -1,0 +1,291 @@
+"""Tests of the command line: what it prints, returns, writes and refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facersa.__main__ import OPEN_WARNING, main
+from facersa.images import load_image, save_png
+from facersa.sealed import unseal
+
+SECRET = "xyzzy plugh 42"
+
+
+def run(*arguments: str | Path) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(autouse=True)
+def no_password_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FACERSA_PASSWORD", raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory, astronaut: torch.Tensor) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "astronaut.png"
+    save_png(astronaut, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory, photo: Path) -> Path:
+    path = tmp_path_factory.mktemp("sealed") / "out.png"
+    assert run("encrypt", photo, "-o", path, "--password", SECRET, "--steps", 2) == 0
+    return path
+
+
+def test_encrypt_and_decrypt_round_trip(
+    sealed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("decrypt", sealed, "-o", tmp_path / "b.png", "--password", SECRET) == 0
+    assert load_image(tmp_path / "b.png").shape == (1, 3, 512, 512)
+    printed = capfd.readouterr()
+    assert SECRET not in printed.out + printed.err
+    assert SECRET.encode() not in sealed.read_bytes()
+
+
+def test_the_password_may_come_from_the_environment(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACERSA_PASSWORD", SECRET)
+    assert run("decrypt", sealed, "-o", tmp_path / "a.png") == 0
+    assert run("decrypt", sealed, "-o", tmp_path / "b.png", "--password", SECRET) == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_open_files_warn_and_compose(
+    photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "1.png", tmp_path / "2.png"
+    options = ("--chunk", "open", "--steps", 2)
+    assert run("encrypt", photo, "-o", first, "--password", "a", *options) == 0
+    assert OPEN_WARNING in capfd.readouterr().err
+    assert run("encrypt", first, "-o", second, "--password", "b") == 0
+    assert unseal(second.read_bytes()).mode == "open"
+
+
+def test_pair_prints_codes_that_undo_each_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("pair", "--bits", 24) == 0
+    (_, e), (_, d) = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert len(e) == 24
+    assert all(a != b for a, b in zip(e, d, strict=True))
+
+
+def test_compare_prints_the_promised_json(
+    photo: Path, sealed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("compare", photo, sealed, "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert list(figures) == [
+        "id_train",
+        "id_heldout",
+        "lpips",
+        "mse",
+        "psnr",
+        "ssim",
+        "landmarks",
+        "pose",
+        "expression",
+    ]
+    assert figures["psnr"] == pytest.approx(-10 * np.log10(figures["mse"]), abs=1e-3)
+
+
+def test_licences_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fetch", "--licences") == 0
+    assert "RESEARCH ONLY" in capsys.readouterr().out
+
+
+def picture(path: Path, size: tuple[int, int], kind: str = "PNG") -> Path:
+    Image.new("RGB", size, "grey").save(path, kind)
+    return path
+
+
+def two_faces(path: Path, photo: Path) -> Path:
+    one = load_image(photo)
+    save_png(torch.cat([one, one], 3), path)
+    return path
+
+
+def bad_input(kind: str, folder: Path, photo: Path) -> Path:
+    path = folder / "in.png"
+    if kind == "missing":
+        return path
+    if kind == "no face":
+        return picture(path, (300, 300))
+    if kind == "one pixel":
+        return picture(path, (1, 1))
+    if kind == "several faces":
+        return two_faces(path, photo)
+    if kind == "huge":
+        Image.new("1", (20_000, 6_000)).save(path)
+        return path
+    content = {
+        "corrupt": photo.read_bytes()[:5000],
+        "text": b"just text\n",
+        "empty": b"",
+    }
+    path.write_bytes(content[kind])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ("missing", "check the path"),
+        ("no face", "no face was found"),
+        ("one pixel", "larger copy"),
+        ("several faces", "choose one"),
+        ("huge", "scale it down"),
+        ("corrupt", "damaged"),
+        ("text", "not a picture"),
+        ("empty", "not a picture"),
+    ],
+)
+def test_bad_photographs_give_one_line_and_no_file(
+    kind: str,
+    hint: str,
+    photo: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    source, output = bad_input(kind, tmp_path, photo), tmp_path / "out.png"
+    assert run("encrypt", source, "-o", output, "--password", "x", "--steps", 1) == 1
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert message.startswith("facersa: ") and hint in message
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L", "RGBA"])
+def test_odd_colour_modes_are_welcome(mode: str, photo: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.tiff"
+    Image.open(photo).convert(mode).save(source)
+    output = tmp_path / "out.png"
+    assert run("encrypt", source, "-o", output, "--password", "x", "--steps", 1) == 0
+    assert load_image(output).shape == (1, 3, 512, 512)
+
+
+def test_wrong_files_are_named_before_a_password_is_asked(
+    photo: Path, sealed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.png"
+    broken = tmp_path / "broken.png"
+    data = bytearray(sealed.read_bytes())
+    data[data.index(b"faRs") + 2000] ^= 1
+    broken.write_bytes(data)
+    for source, hint in ((photo, "no FaceRSA code"), (broken, "intact copy")):
+        assert run("decrypt", source, "-o", output) == 1
+        assert hint in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_secrets_are_checked(
+    photo: Path, sealed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.png"
+    assert run("encrypt", photo, "-o", output) == 1
+    assert "no password was given" in capsys.readouterr().err
+    assert run("encrypt", photo, "-o", output, "--password", "") == 1
+    assert "empty" in capsys.readouterr().err
+    assert run("encrypt", photo, "-o", output, "--code", "01x") == 1
+    assert "0 and 1" in capsys.readouterr().err
+    assert run("decrypt", sealed, "-o", output, "--code", "0110") == 1
+    assert "128" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_outputs_are_checked_before_the_work(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for output, hint in (
+        (tmp_path / "no" / "out.png", "does not exist"),
+        (tmp_path, "is a folder"),
+        (photo, "the input itself"),
+    ):
+        assert run("encrypt", photo, "-o", output, "--password", "x") == 1
+        assert hint in capsys.readouterr().err
+    assert photo.stat().st_size > 1000
+
+
+def test_a_full_disk_leaves_nothing(
+    sealed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert run("decrypt", sealed, "-o", tmp_path / "b.png", "--password", SECRET) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_weights_without_a_network(tmp_path: Path, photo: Path) -> None:
+    environment = os.environ | {
+        "FACERSA_CACHE": str(tmp_path / "cache"),
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+        "FACERSA_PASSWORD": SECRET,
+    }
+    environment.pop("PIP_FIND_LINKS", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "facersa", "encrypt", str(photo), "-o", "out.png"],
+        env=environment | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "check the network" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out.png").exists()
+    assert {p.name for p in (tmp_path / "cache").iterdir()} <= {".lock"}
+
+
+@pytest.mark.slow
+def test_demo_leaves_every_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("demo", "-o", tmp_path / "out", "--steps", 4) == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        "photo.png",
+        "inversion.png",
+        "encrypted.png",
+        "decrypted.png",
+        "wrong.png",
+        "contact_sheet.png",
+    }
+    printed = capsys.readouterr().out
+    assert "inversion ~ decrypted: 1.000 / 1.000" in printed
+
+
+@pytest.mark.slow
+def test_evaluate_writes_its_json(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    assert run("evaluate", "--n", 1, "--layers", "5-8", "--json", path) == 0
+    result = json.loads(path.read_text())
+    assert {row["property"] for row in result["rows"]} == set("abcdefgh")
+    assert set(result) >= {"cipher", "seed", "versions", "rows"}
+
+
+def test_train_refuses_a_folder_without_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "head", "--resume", tmp_path / "none") == 1
+    assert "no run to go on with" in capsys.readouterr().err

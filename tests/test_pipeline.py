@@ -1,0 +1,164 @@
+"""Tests of the whole way: photograph, code, cipher, file, and back."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+
+from facersa.encoder import ProjectConfig
+from facersa.errors import ImageError, PasswordError, SealedError
+from facersa.generator import Generator
+from facersa.images import decode_image, png_bytes, read_png_chunks
+from facersa.metrics import psnr
+from facersa.password import Password
+from facersa.pipeline import (
+    FaceRSA,
+    Inversion,
+    Secrets,
+    carries_code,
+    project_config,
+)
+from facersa.sealed import unseal
+
+A, B = Secrets(("apple",)), Secrets(("banana",))
+BOTH = Secrets(("apple", "banana"))
+
+
+@pytest.fixture(scope="module")
+def engine(generator: Generator) -> FaceRSA:
+    return FaceRSA(generator)
+
+
+@pytest.fixture(scope="module")
+def inversion(engine: FaceRSA, astronaut: torch.Tensor) -> Inversion:
+    """Two steps only: these tests are about the way, not the likeness."""
+    return engine.invert(astronaut, config=ProjectConfig(steps=2), progress=False)
+
+
+@pytest.fixture(scope="module")
+def inverted(engine: FaceRSA, inversion: Inversion) -> torch.Tensor:
+    return engine.renderer.full(inversion.ws)
+
+
+@pytest.mark.parametrize("mode", ["honey", "open"])
+def test_the_right_password_reproduces_the_inversion(
+    engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor, mode: str
+) -> None:
+    encrypted = engine.encrypt(inversion, A, mode=mode)
+    back = engine.decrypt(encrypted.data, A)
+    assert psnr(back.face, inverted).item() > 45
+    wrong = engine.decrypt(encrypted.data, B)
+    assert psnr(wrong.face, inverted).item() < 25
+    assert psnr(encrypted.face, inverted).item() < 30
+
+
+@pytest.mark.parametrize("mode", ["honey", "open"])
+def test_several_passwords_are_their_sum_in_any_order(
+    engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor, mode: str
+) -> None:
+    encrypted = engine.encrypt(inversion, BOTH, mode=mode)
+    back = engine.decrypt(encrypted.data, Secrets(("banana", "apple")))
+    assert psnr(back.face, inverted).item() > 45
+
+
+def test_open_files_are_composed_by_several_people(
+    engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor
+) -> None:
+    first = engine.encrypt(inversion, A, mode="open")
+    both = engine.encrypt_again(first.data, B)
+    assert unseal(both.data).salt == unseal(first.data).salt
+    only_b = engine.decrypt(both.data, A)  # not in the order they were put on
+    assert psnr(only_b.face, inverted).item() < 30
+    back = engine.decrypt(only_b.data, B)
+    assert psnr(back.face, inverted).item() > 45
+
+
+def test_raw_codes_are_asymmetric(
+    engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor
+) -> None:
+    e = Password.random(16, seed=5)
+    encrypted = engine.encrypt(inversion, Secrets(codes=(e,)))
+    back = engine.decrypt(encrypted.data, Secrets(codes=(e.inverse,)))
+    assert psnr(back.face, inverted).item() > 45
+    twice = engine.decrypt(encrypted.data, Secrets(codes=(e,)))
+    expected = engine.cipher(16)(inversion.ws, (e + e).code)
+    torch.testing.assert_close(twice.ws, expected, atol=1e-4, rtol=0)
+
+
+def test_no_metadata_leaves_and_the_frame_outside_the_face_is_untouched(
+    engine: FaceRSA, inversion: Inversion, astronaut: torch.Tensor
+) -> None:
+    encrypted = engine.encrypt(inversion, A)
+    kinds = {kind for kind, _ in read_png_chunks(encrypted.data)}
+    assert kinds == {b"IHDR", b"faRs", b"IDAT", b"IEND"}
+    picture = decode_image(encrypted.data)
+    assert picture.shape == astronaut.shape
+    assert (picture[:, :, -5:] - astronaut[:, :, -5:]).abs().max() < 1e-6
+    assert (picture - astronaut).abs().max() > 0.5
+
+
+def test_crop_keeps_the_face_alone(engine: FaceRSA, inversion: Inversion) -> None:
+    encrypted = engine.encrypt(inversion, A, crop=True)
+    assert encrypted.image.shape == (1, 3, 1024, 1024)
+    back = engine.decrypt(encrypted.data, A)
+    assert back.image.shape == (1, 3, 1024, 1024)
+
+
+def test_no_chunk_means_no_way_back(engine: FaceRSA, inversion: Inversion) -> None:
+    encrypted = engine.encrypt(inversion, A, mode="none")
+    assert not carries_code(encrypted.data)
+    with pytest.raises(SealedError, match="no FaceRSA code"):
+        engine.decrypt(encrypted.data, A)
+
+
+def test_a_honey_file_takes_no_second_password(
+    engine: FaceRSA, inversion: Inversion
+) -> None:
+    encrypted = engine.encrypt(inversion, A)
+    assert carries_code(encrypted.data)
+    with pytest.raises(SealedError, match="--chunk open"):
+        engine.encrypt_again(encrypted.data, B)
+
+
+def test_bad_secrets_are_named(engine: FaceRSA, inversion: Inversion) -> None:
+    with pytest.raises(PasswordError, match="at least one"):
+        engine.encrypt(inversion, Secrets())
+    e = Password.random(16, seed=1)
+    with pytest.raises(PasswordError, match="cancel out"):
+        engine.encrypt(inversion, Secrets(codes=(e, e.inverse)))
+    encrypted = engine.encrypt(inversion, A)
+    with pytest.raises(PasswordError, match="128"):
+        engine.decrypt(encrypted.data, Secrets(codes=(e,)))
+    assert "apple" not in repr(A)
+
+
+def test_unknown_ciphers_ask_for_an_upgrade(
+    engine: FaceRSA, inversion: Inversion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facersa.pipeline._params", lambda _: {"cipher": "future"})
+    encrypted = engine.encrypt(inversion, A, mode="open")
+    with pytest.raises(SealedError, match="upgrade"):
+        engine.decrypt(encrypted.data, A)
+
+
+def test_a_photograph_without_a_face_is_refused(engine: FaceRSA) -> None:
+    with pytest.raises(ImageError, match="no face"):
+        engine.invert(torch.zeros(1, 3, 256, 256), progress=False)
+
+
+def test_carries_code_of_other_files() -> None:
+    assert not carries_code(b"text")
+    assert not carries_code(png_bytes(torch.zeros(1, 3, 8, 8)))
+    jpeg = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(jpeg, "JPEG")
+    assert not carries_code(jpeg.getvalue())
+
+
+def test_steps_are_checked() -> None:
+    assert project_config(None) == ProjectConfig()
+    assert project_config(9).steps == 9
+    with pytest.raises(ImageError, match="at least 1"):
+        project_config(0)

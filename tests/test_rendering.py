@@ -1,0 +1,39 @@
+"""Tests of the fast path on a CPU."""
+
+from __future__ import annotations
+
+import torch
+
+from facersa.generator import Generator
+from facersa.rendering import PREVIEW, Renderer
+
+
+def test_fast_pictures_equal_the_module(generator: Generator) -> None:
+    renderer, ws = Renderer(generator), generator.sample([5, 6], 0.85)
+    full = renderer.full(ws)
+    assert full.shape == (2, 3, 1024, 1024)
+    assert (full[1:] - generator.synthesize(ws[1:])).abs().max() < 1e-4
+    preview = renderer.preview(ws)
+    assert preview.shape == (2, 3, 256, 256)
+    assert (preview - generator.preview(ws)).abs().max() < 1e-3
+
+
+def test_streaming_gives_one_picture_at_a_time(generator: Generator) -> None:
+    stream = Renderer(generator).stream(generator.sample([1, 2, 3], 0.7), PREVIEW)
+    assert [picture.shape[0] for picture in stream] == [1, 1, 1]
+
+
+def test_the_traced_network_is_kept(generator: Generator) -> None:
+    first, second = Renderer(generator), Renderer(generator)
+    path = first._saved_full()
+    stamp = path.stat().st_mtime_ns
+    assert second._saved_full() == path
+    assert path.stat().st_mtime_ns == stamp
+
+
+def test_results_do_not_share_memory(generator: Generator) -> None:
+    renderer = Renderer(generator)
+    first = renderer.preview(generator.sample([1], 0.7))
+    kept = first.clone()
+    renderer.preview(generator.sample([2], 0.7))
+    assert torch.equal(first, kept)
