@@ -25,6 +25,7 @@ from facersa.images import to_uint8
 from facersa.judges import Box, HeldOutFaces, load_held_out_faces
 
 MIN_SIDE = 64  # pixels: below, a photo or a face does not show a person
+MAX_REACH = 10  # photo sides: what a stored place may claim at most
 SEARCH_SIDES = (1024, 2048)  # dlib sees faces above 80 pixels, so look twice
 CLEAR_FACE = 0.3  # on dlib's score
 
@@ -74,16 +75,24 @@ class Aligned:
                 f"the stored place of the face is damaged ({error}); align again."
             ) from error
         aligned = cls(image, quad, (height, width))
-        square = (
-            quad.shape == (4, 2)
-            and np.isfinite(quad).all()
-            and (np.abs(quad[0] + quad[2] - quad[1] - quad[3]).max() < 1e-3)
-        )
-        if not square or aligned.side < 1 or min(height, width) < 1:
+        if not (
+            _is_square(quad, MAX_REACH * max(height, width)) and min(height, width) > 0
+        ):
             raise ImageError(
                 "the stored place of the face is damaged (not a square); align again."
             )
         return aligned
+
+
+def _is_square(quad: np.ndarray, largest: float) -> bool:
+    """Whether (4, 2) are corners of a square, in order, and not beyond reason."""
+    if quad.shape != (4, 2) or not np.isfinite(quad).all():
+        return False
+    down, across = quad[1] - quad[0], quad[3] - quad[0]
+    side = np.linalg.norm(across)
+    closed = np.abs(quad[0] + across + down - quad[2]).max()
+    turned = np.abs(down - [-across[1], across[0]]).max()
+    return bool(side >= 1 and np.abs(quad).max() < largest and closed + turned < 0.01)
 
 
 def ffhq_quad(points: np.ndarray) -> np.ndarray:

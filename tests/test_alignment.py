@@ -1,0 +1,216 @@
+"""Alignment: where FFHQ puts a face, the way back, and photos that will not do."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facersa.alignment import Aligned, align, crop, ffhq_quad, find_faces, paste
+from facersa.errors import ImageError
+from facersa.judges import HeldOutFaces, load_held_out_faces
+from facersa.metrics import psnr
+
+
+@pytest.fixture(scope="module")
+def faces() -> HeldOutFaces:
+    return load_held_out_faces()
+
+
+@pytest.fixture
+def aligned(astronaut: Tensor, faces: HeldOutFaces) -> Aligned:
+    return align(astronaut, 512, faces=faces)
+
+
+def upright_face(scale: float = 1.0) -> np.ndarray:
+    """Eye centres at (-1, 0) and (1, 0), corners of the mouth at (+-.8, 2)."""
+    points = np.zeros((68, 2))
+    points[36:42], points[42:48] = (-1, 0), (1, 0)
+    points[48], points[54] = (-0.8, 2), (0.8, 2)
+    return points * scale
+
+
+def test_the_quad_of_an_upright_face_by_hand() -> None:
+    """Reach max(2 * 2, 1.8 * 2) = 4 about the point a tenth of the way down."""
+    expected = np.array([[-4, -3.8], [-4, 4.2], [4, 4.2], [4, -3.8]])
+    np.testing.assert_allclose(ffhq_quad(upright_face()), expected, atol=1e-12)
+
+
+def test_the_quad_turns_scales_and_moves_with_the_face() -> None:
+    angle = np.radians(30)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = upright_face(7.0) @ turn.T + [100, 50]
+    expected = 7 * ffhq_quad(upright_face()) @ turn.T + [100, 50]
+    np.testing.assert_allclose(ffhq_quad(moved), expected, atol=1e-9)
+
+
+def test_points_in_one_place_are_refused() -> None:
+    with pytest.raises(ImageError, match="degenerate"):
+        ffhq_quad(np.zeros((68, 2)))
+
+
+def test_an_aligned_face_sits_where_ffhq_faces_sit(
+    aligned: Aligned, faces: HeldOutFaces
+) -> None:
+    """Eyes level near .47 of the height, a quarter of the side apart."""
+    points = faces.points(aligned.image)[0]
+    left, right = points[36:42].mean(0), points[42:48].mean(0)
+    mouth = (points[48] + points[54]) / 2
+    assert abs(left[1] - right[1]) < 0.02
+    assert 0.2 < right[0] - left[0] < 0.27
+    middle = (left + right) / 2
+    assert middle.tolist() == pytest.approx([0.5, 0.475], abs=0.03)
+    assert mouth.tolist() == pytest.approx([0.5, 0.71], abs=0.04)
+
+
+def test_there_and_back_again(astronaut: Tensor, aligned: Aligned) -> None:
+    back = paste(astronaut, aligned.image, aligned)
+    low, high = aligned.quad.min(0).astype(int), aligned.quad.max(0).astype(int)
+    inside = (slice(None), slice(None), slice(low[1], high[1]), slice(low[0], high[0]))
+    assert psnr(back[inside], astronaut[inside]) > 37
+    assert (back[inside] - astronaut[inside]).abs().max() > 0  # it did something
+
+
+def test_pixels_outside_the_crop_are_untouched(
+    astronaut: Tensor, aligned: Aligned
+) -> None:
+    before = astronaut.clone()
+    edited = paste(astronaut, torch.zeros(1, 3, 256, 256), aligned)
+    assert torch.equal(astronaut, before)
+    centre = aligned.quad.mean(0).astype(int)
+    assert edited[0, :, centre[1], centre[0]].abs().max() == 0
+    y, x = torch.meshgrid(
+        torch.arange(512) + 0.5, torch.arange(512) + 0.5, indexing="ij"
+    )
+    away = torch.stack([x, y], -1) - torch.tensor(aligned.quad.mean(0))
+    far = away.norm(dim=-1) > aligned.side * 2**-0.5
+    assert torch.equal(edited[:, :, far], astronaut[:, :, far])
+    # On the edge of the crop nothing shows, halfway into the feather all blends.
+    left = (aligned.quad[0] + aligned.quad[1]) / 2
+    right = (aligned.quad[2] + aligned.quad[3]) / 2
+    changes = []
+    for depth in (0.005, 0.05, 0.15):
+        column, row = (left + depth * (right - left)).astype(int)
+        goal = astronaut[0, :, row, column]
+        changes.append(((goal - edited[0, :, row, column]) / goal).mean().item())
+    assert abs(changes[0]) < 0.05 < 0.3 < changes[1] < 0.7 < changes[2]
+
+
+def test_the_crop_is_exact_where_nothing_is_turned() -> None:
+    """An upright crop at the photo's own scale copies its pixels."""
+    photo = torch.rand(1, 3, 90, 120) * 2 - 1
+    quad = np.array([[20.0, 10], [20, 74], [84, 74], [84, 10]])
+    cut = crop(photo, quad, 64)
+    torch.testing.assert_close(cut.image, photo[:, :, 10:74, 20:84], atol=1e-4, rtol=0)
+    small = crop(photo, quad, 32).image
+    torch.testing.assert_close(
+        small.mean((2, 3)), photo[:, :, 10:74, 20:84].mean((2, 3)), atol=0.01, rtol=0
+    )
+
+
+def test_beyond_the_photo_it_is_mirrored_and_fades() -> None:
+    photo = torch.rand(1, 3, 100, 100) * 2 - 1
+    quad = np.array([[-40.0, 10], [-40, 90], [40, 90], [40, 10]])
+    cut = crop(photo, quad, 80).image
+    torch.testing.assert_close(
+        cut[..., 41:], photo[:, :, 10:90, 1:40], atol=1e-4, rtol=0
+    )
+    roughness = (cut[:, :, 1:] - cut[:, :, :-1]).abs().mean((0, 1, 2))
+    assert roughness[:30].mean() < 0.3 * roughness[45:].mean()
+    assert torch.isfinite(cut).all()
+
+
+def test_the_size_of_the_photo_does_not_matter(
+    astronaut: Tensor, aligned: Aligned, faces: HeldOutFaces
+) -> None:
+    """Six times larger, searched at reduced size: the same square."""
+    large = F.interpolate(astronaut, (3072, 3072), mode="bilinear")
+    found = align(large, 512, faces=faces)
+    assert found.photo_size == (3072, 3072)
+    assert np.abs(found.quad / 6 - aligned.quad).max() < 2.5
+
+
+def test_several_faces_ask_for_a_choice(
+    astronaut: Tensor, aligned: Aligned, faces: HeldOutFaces
+) -> None:
+    pair = torch.cat([astronaut, astronaut.flip(3)], dim=3)[:, :, :300]
+    with pytest.raises(ImageError, match=r"2 face.*left to right \(0: x 17\d-2"):
+        align(pair, faces=faces)
+    with pytest.raises(ImageError, match="none has number 2"):
+        align(pair, faces=faces, face=2)
+    first = align(pair, 64, faces=faces, face=0)
+    second = align(pair, 64, faces=faces, face=1)
+    assert np.abs(first.quad - aligned.quad).max() < 3
+    mirrored = second.quad[[3, 2, 1, 0]] * [-1, 1] + [1024, 0]
+    assert np.abs(mirrored - aligned.quad).max() < 6
+    one = align(astronaut, 64, faces=faces, face=0)
+    np.testing.assert_array_equal(one.quad, aligned.quad)
+
+
+def test_a_patch_of_cloth_is_no_face(astronaut: Tensor, faces: HeldOutFaces) -> None:
+    """Enlarged, dlib also scores the suit above 0; the clear face wins."""
+    assert len(find_faces(astronaut, faces)) == 1
+
+
+@pytest.mark.parametrize(
+    ("photo", "message"),
+    [
+        (torch.zeros(1, 3, 200, 200), "no face was found"),
+        (torch.zeros(1, 3, 63, 500), "63 pixels; at least 64 x 64"),
+        (torch.zeros(1, 3, 1, 1), "1 x 1 pixels"),
+        (torch.zeros(2, 3, 200, 200), "one photo"),
+        (torch.zeros(1, 1, 200, 200), "one photo"),
+    ],
+)
+def test_photos_that_will_not_do(
+    photo: Tensor, message: str, faces: HeldOutFaces
+) -> None:
+    with pytest.raises(ImageError, match=message):
+        align(photo, faces=faces)
+
+
+def test_a_tiny_face_is_refused(astronaut: Tensor, faces: HeldOutFaces) -> None:
+    half = F.interpolate(astronaut, (256, 256), mode="area")
+    with pytest.raises(ImageError, match="4. pixels wide.*closer photo"):
+        align(half, faces=faces)
+
+
+def test_geometry_survives_json(astronaut: Tensor, aligned: Aligned) -> None:
+    text = json.dumps(aligned.to_dict())
+    assert len(text) < 300
+    again = Aligned.from_dict(json.loads(text), aligned.image)
+    face = torch.zeros(1, 3, 128, 128)
+    assert torch.equal(paste(astronaut, face, again), paste(astronaut, face, aligned))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quad": [[0, 0], [0, 9], [9, 9], [5, 0]]},
+        {"quad": [[0, 0]] * 4},
+        {"quad": [[float("nan"), 0]] * 4},
+        {"quad": "here"},
+        {"quad": [[0, 0], [0, 9], [9, 9]]},
+        {"quad": [[0, 0], [0, 9e9], [9e9, 9e9], [9e9, 0]]},
+        {"quad": [[0, 0], [0, 9], [30, 9], [30, 0]]},
+        {"photo_size": [512]},
+        {"photo_size": [0, 512]},
+        {"photo_size": None},
+    ],
+)
+def test_damaged_geometry_is_refused(
+    aligned: Aligned, change: dict[str, object]
+) -> None:
+    with pytest.raises(ImageError, match="place of the face is damaged"):
+        Aligned.from_dict(aligned.to_dict() | change, aligned.image)
+
+
+def test_paste_wants_the_photo_it_came_from(
+    astronaut: Tensor, aligned: Aligned
+) -> None:
+    with pytest.raises(ImageError, match="pass that photo"):
+        paste(astronaut[:, :, 1:], aligned.image, aligned)
