@@ -154,7 +154,7 @@ def bootstrap(
     NaN (an undetected face) is left out and not counted in ``n``; no value at
     all gives NaN.
     """
-    array = torch.as_tensor(values).detach().cpu().double().reshape(-1).numpy()
+    array = torch.as_tensor(values, dtype=torch.float64).detach().cpu().numpy().ravel()
     array = array[~np.isnan(array)]
     if not len(array):
         return Interval(math.nan, math.nan, math.nan, 0)
