@@ -321,8 +321,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from facersa.generator import load_generator
+    from facersa.head_task import HeadTask
     from facersa.judges import load_identity
-    from facersa.training import PRESETS, HeadTask, open_run, train
+    from facersa.training import PRESETS, open_run, train
 
     folder = open_run(options.resume or options.output, resume=bool(options.resume))
     generator = load_generator(options.device)

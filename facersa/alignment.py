@@ -21,8 +21,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from facersa.errors import ImageError
+from facersa.heldout import Box, HeldOutFaces, load_held_out_faces
 from facersa.images import to_uint8
-from facersa.judges import Box, HeldOutFaces, load_held_out_faces
 
 MIN_SIDE = 64  # pixels: below, a photo or a face does not show a person
 MAX_REACH = 10  # photo sides: what a stored place may claim at most

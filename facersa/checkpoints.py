@@ -12,14 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -215,43 +213,6 @@ def unflatten(tensors: Mapping[str, Tensor], described: Any) -> Any:
         return {key: unflatten(tensors, item) for key, item in content}
     items = [unflatten(tensors, item) for item in content]
     return items if kind == "list" else tuple(items)
-
-
-def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """States of torch's (CPU, every CUDA device), numpy's and Python's generators."""
-    tensors = {"torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        for number, state in enumerate(torch.cuda.get_rng_state_all()):
-            tensors[f"cuda.{number}"] = state
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    tensors["numpy"] = torch.from_numpy(np.asarray(keys).astype(np.int64))
-    version, words, spare = random.getstate()
-    tensors["python"] = torch.tensor(words, dtype=torch.int64)
-    meta = {
-        "numpy": [name, int(position), int(has_gauss), float(gauss)],
-        "python": [version, spare],
-    }
-    return tensors, meta
-
-
-def restore_random_state(
-    tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
-) -> None:
-    """Put every generator back where :func:`random_state` found it.
-
-    A checkpoint of a CPU run restores on a machine with CUDA, and the other
-    way round; the devices that it says nothing about are left alone.
-    """
-    torch.set_rng_state(tensors["torch"].cpu())
-    if torch.cuda.is_available():
-        for number in range(torch.cuda.device_count()):
-            if f"cuda.{number}" in tensors:
-                torch.cuda.set_rng_state(tensors[f"cuda.{number}"].cpu(), number)
-    name, position, has_gauss, gauss = meta["numpy"]
-    keys = tensors["numpy"].numpy().astype(np.uint32)
-    np.random.set_state((name, keys, position, has_gauss, gauss))
-    version, spare = meta["python"]
-    random.setstate((version, tuple(tensors["python"].tolist()), spare))
 
 
 def _shards(

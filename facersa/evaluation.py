@@ -22,11 +22,11 @@ from facersa.alignment import align, crop
 from facersa.attacks import copy_row
 from facersa.errors import ImageError
 from facersa.generator import Generator
+from facersa.heldout import load_held_out_identity
 from facersa.images import resize
 from facersa.judges import (
     load_detector,
     load_expression,
-    load_held_out_identity,
     load_identity,
     load_landmarks,
     load_lpips,

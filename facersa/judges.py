@@ -2,10 +2,8 @@
 
 They measure what the paper's losses (section "Training") and tables (1 to 3)
 speak of. Two independent families are kept apart on purpose. The *training*
-judges are differentiable, so a cipher may be trained against them; the
-*held-out* judges (dlib's detector, points and identity network, and the pose
-that follows from those points) are never trained against, because a cipher
-fools the network it was trained with. The expression network is differentiable
+judges here are differentiable, so a cipher may be trained against them; the
+*held-out* judges are in ``heldout``. The expression network is differentiable
 too and is still never trained against.
 
 Every judge takes FFHQ-aligned pictures (B, 3, R, R), float32 RGB in [-1, 1], R
@@ -30,34 +28,11 @@ from facersa.assets import asset_path, load_tensors
 from facersa.errors import AssetError, ImageError
 from facersa.images import resize, to_uint8
 
-Box = tuple[float, float, float, float]
-
 # Where the networks look, in 64ths of the side: left, top, right, bottom. Found
 # by search over generated faces, against dlib's points and the pose from them.
 LANDMARK_CROP = (10, 17, 54, 61)
 POSE_CROP = (10, 13, 54, 57)
 EXPRESSION_CROP = (8, 10, 56, 58)
-
-HELD_OUT_SIDE = 512  # dlib's points are whole pixels, so the side sets their grain
-ALIGNED_BOX: Box = (0.186, 0.301, 0.791, 0.906)  # dlib's mean box on aligned faces
-
-# Points of a face that expressions hardly move: index among the 68, and place in
-# millimetres from the tip of the nose (right, down, away from the camera), from
-# rounded average measures of adult heads.
-RIGID_POINTS: dict[int, tuple[float, float, float]] = {
-    27: (0, -43, 14),
-    28: (0, -29, 9),
-    29: (0, -14, 4),
-    30: (0, 0, 0),
-    31: (-14, 9, 18),
-    33: (0, 13, 14),
-    35: (14, 9, 18),
-    36: (-44, -38, 38),
-    39: (-17, -36, 28),
-    42: (17, -36, 28),
-    45: (44, -38, 38),
-}
-FOCAL_LENGTH = 3.0  # assumed, in sides of the aligned crop: a portrait lens
 
 
 def check_images(images: Tensor) -> Tensor:
@@ -244,129 +219,6 @@ class Detector(FrozenNetwork):
         return found
 
 
-class HeldOutFaces:
-    """dlib's HOG detector and 68 points (held-out judge): never trained against."""
-
-    def __init__(self, detector: Any, predictor: Any) -> None:
-        self.detector = detector
-        self.predictor = predictor
-
-    def detect(self, array: np.ndarray, threshold: float = 0.0) -> list[Box]:
-        """Faces in (H, W, 3) uint8 RGB: left, top, right, bottom in pixels.
-
-        Ordered from left to right. ``threshold`` is on dlib's own score (0 is
-        its default; clear faces reach 1 to 3). Faces under about 80 pixels are
-        not seen.
-        """
-        found = self.detector.run(np.ascontiguousarray(array), 0, threshold)[0]
-        return sorted((r.left(), r.top(), r.right(), r.bottom()) for r in found)
-
-    def locate(self, array: np.ndarray, box: Box) -> np.ndarray:
-        """68 points (68, 2), x and y in whole pixels, of the face in ``box``."""
-        import dlib
-
-        rectangle = dlib.rectangle(*(round(side) for side in box))
-        parts = self.predictor(np.ascontiguousarray(array), rectangle).parts()
-        return np.array([[p.x, p.y] for p in parts], dtype=np.float64)
-
-    def points(self, images: Tensor, *, assume_aligned: bool = False) -> Tensor:
-        """Aligned faces to points (B, 68, 2), x and y in sides of the picture.
-
-        The largest face counts. Where none is found the points are NaN, unless
-        ``assume_aligned``: then the mean box of aligned faces stands in, which
-        gives points but no longer says anything about detection.
-        """
-        rows = []
-        for array in _held_out_arrays(images):
-            boxes = self.detect(array)
-            if boxes:
-                box = max(boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
-            elif assume_aligned:
-                left, top, right, bottom = (s * HELD_OUT_SIDE for s in ALIGNED_BOX)
-                box = (left, top, right, bottom)
-            else:
-                rows.append(np.full((68, 2), np.nan))
-                continue
-            rows.append((self.locate(array, box) + 0.5) / HELD_OUT_SIDE)
-        return torch.from_numpy(np.stack(rows)).float()
-
-    def rotations(self, points: Tensor) -> Tensor:
-        """Points (B, 68, 2) of ``points`` to rotations (B, 3, 3); NaN stays NaN."""
-        return rotations_from_points(points)
-
-
-class HeldOutIdentity:
-    """Who is this? dlib's ResNet-29, 128-d (held-out judge): never trained against."""
-
-    def __init__(self, faces: HeldOutFaces, recogniser: Any) -> None:
-        self.faces = faces
-        self.recogniser = recogniser
-
-    def embed(self, images: Tensor, points: Tensor | None = None) -> Tensor:
-        """Aligned faces (B, 3, R, R) to vectors (B, 128), not normalised.
-
-        ``points`` are those of ``HeldOutFaces.points`` for the same pictures,
-        found here if not given. An undetected face has NaN everywhere.
-        """
-        import dlib
-
-        if points is None:
-            points = self.faces.points(images)
-        pixels = (points.double() * HELD_OUT_SIDE - 0.5).round()
-        rows = []
-        for array, places in zip(_held_out_arrays(images), pixels, strict=True):
-            if places.isnan().any():
-                rows.append(np.full(128, np.nan))
-                continue
-            parts = [dlib.point(int(x), int(y)) for x, y in places]
-            shape = dlib.full_object_detection(dlib.rectangle(0, 0, 1, 1), parts)
-            rows.append(np.array(self.recogniser.compute_face_descriptor(array, shape)))
-        return torch.from_numpy(np.stack(rows)).float()
-
-    def detected(self, embeddings: Tensor) -> Tensor:
-        """Which rows of ``embed`` hold a face: (B,) bool."""
-        return ~embeddings.isnan().any(-1)
-
-    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Cosine (B,) of two sets of embeddings; NaN where a face was not found."""
-        return F.cosine_similarity(a, b, dim=-1)
-
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Euclidean distance (B,): dlib's own scale, .6 its usual threshold."""
-        return (a - b).norm(dim=-1)
-
-
-def _held_out_arrays(images: Tensor) -> np.ndarray:
-    # dlib takes contiguous memory only.
-    resized = resize(check_images(images).detach(), HELD_OUT_SIDE)
-    return np.ascontiguousarray(to_uint8(resized))
-
-
-def rotations_from_points(points: Tensor) -> Tensor:
-    """Points (B, 68, 2) in sides of the picture to rotations (B, 3, 3).
-
-    Perspective-n-point on the eyes and the nose of one generic rigid face,
-    under an assumed focal length: good for comparing two pictures, not for
-    absolute angles. Axes: right, down, away. NaN where a point is NaN.
-    """
-    import cv2
-
-    model = np.array(list(RIGID_POINTS.values()), dtype=np.float64)
-    camera = np.array([[FOCAL_LENGTH, 0, 0.5], [0, FOCAL_LENGTH, 0.5], [0, 0, 1]])
-    rotations = np.full((len(points), 3, 3), np.nan)
-    for index, row in enumerate(points.detach().cpu().double().numpy()):
-        seen = np.ascontiguousarray(row[list(RIGID_POINTS)])
-        if np.isnan(seen).any():
-            continue
-        found, turn, shift = cv2.solvePnP(
-            model, seen, camera, None, flags=cv2.SOLVEPNP_SQPNP
-        )
-        if found:
-            turn, _ = cv2.solvePnPRefineLM(model, seen, camera, None, turn, shift)
-            rotations[index] = cv2.Rodrigues(turn)[0]
-    return torch.from_numpy(rotations).float()
-
-
 class InsightFaceIdentity:
     """Any ArcFace ONNX file, through insightface's loader and five-point template."""
 
@@ -469,23 +321,6 @@ def load_detector(device: str | torch.device = "cpu") -> Detector:
     }
     centres, sizes = (torch.from_numpy(constants[n].copy()) for n in ("469", "475"))
     return Detector(network, centres, sizes).to(device)
-
-
-def load_held_out_faces() -> HeldOutFaces:
-    """dlib's detector and 68 points (CPU)."""
-    import dlib
-
-    predictor = dlib.shape_predictor(str(asset_path("dlib_landmarks.dat")))
-    return HeldOutFaces(dlib.get_frontal_face_detector(), predictor)
-
-
-def load_held_out_identity(faces: HeldOutFaces | None = None) -> HeldOutIdentity:
-    """dlib's identity network (CPU), sharing ``faces`` if they are loaded."""
-    import dlib
-
-    path = asset_path("dlib_identity.dat")
-    recogniser = dlib.face_recognition_model_v1(str(path))
-    return HeldOutIdentity(faces or load_held_out_faces(), recogniser)
 
 
 def load_lpips(net: str = "alex", device: str | torch.device = "cpu") -> nn.Module:

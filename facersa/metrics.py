@@ -25,8 +25,9 @@ from tqdm import tqdm
 
 from facersa.errors import CheckpointError
 from facersa.generator import Generator, load_generator
+from facersa.heldout import load_held_out_identity
 from facersa.images import write_atomic
-from facersa.judges import load_held_out_identity, load_identity
+from facersa.judges import load_identity
 from facersa.ops import check_shape
 from facersa.rendering import Renderer
 

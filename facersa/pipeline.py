@@ -16,11 +16,10 @@ from facersa.alignment import Aligned, align, paste
 from facersa.encoder import ProjectConfig, project
 from facersa.errors import ImageError, PasswordError, SealedError
 from facersa.generator import Generator, load_generator
+from facersa.heldout import HeldOutFaces, load_held_out_faces
 from facersa.honey import HoneyPrior
 from facersa.images import decode_image, png_bytes, read_png_chunks
 from facersa.judges import (
-    HeldOutFaces,
-    load_held_out_faces,
     load_identity,
     load_lpips,
 )

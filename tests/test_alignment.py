@@ -12,7 +12,7 @@ from torch import Tensor
 
 from facersa.alignment import Aligned, align, crop, ffhq_quad, find_faces, paste
 from facersa.errors import ImageError
-from facersa.judges import HeldOutFaces, load_held_out_faces
+from facersa.heldout import HeldOutFaces, load_held_out_faces
 from facersa.metrics import psnr
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import errno
 import json
 import os
-import random
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +21,6 @@ from facersa import checkpoints
 from facersa.checkpoints import (
     flatten,
     load_state,
-    random_state,
-    restore_random_state,
     save_state,
     unflatten,
 )
@@ -300,93 +296,3 @@ def test_flatten_names_tensors_by_their_place() -> None:
 def test_flatten_refuses_what_it_cannot_give_back(state: Any) -> None:
     with pytest.raises(CheckpointError):
         flatten(state)
-
-
-def test_random_states_come_back(tmp_path: Path) -> None:
-    np.random.standard_normal()  # leaves a second one waiting inside
-    random.gauss(0, 1)
-    tensors, meta = random_state()
-    save_state(tmp_path, 0, tensors, meta)
-
-    def draw() -> tuple[float, ...]:
-        ours = (torch.rand(()).item(), float(np.random.standard_normal()))
-        return (*ours, random.random(), random.gauss(0, 1), torch.randn(()).item())
-
-    wanted = [draw() for _ in range(3)]
-    torch.manual_seed(9)
-    np.random.seed(9)
-    random.seed(9)
-    _, tensors, meta = load_state(tmp_path)
-    restore_random_state(tensors, meta)
-    assert [draw() for _ in range(3)] == wanted
-
-
-class Trainer:
-    """A small training run with dropout, noise and Adam: all state matters."""
-
-    def __init__(self) -> None:
-        self.model = nn.Sequential(
-            nn.Linear(6, 16), nn.Dropout(0.3), nn.Tanh(), nn.Linear(16, 2)
-        )
-        self.optimizer = torch.optim.Adam(
-            [
-                {"params": self.model[0].parameters(), "lr": 1e-2},
-                {"params": self.model[3].parameters(), "betas": (0.8, 0.9)},
-            ],
-            amsgrad=True,
-        )
-        self.step = 0
-
-    def train(self, steps: int) -> None:
-        for _ in range(steps):
-            x = torch.randn(8, 6) + torch.from_numpy(np.random.randn(8, 6)).float()
-            loss = (self.model(x) - x[:, :2] * random.random()).square().mean()
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            self.step += 1
-
-    def save(self, folder: Path) -> None:
-        tensors, groups = flatten(self.optimizer.state_dict())
-        state, numbers = random_state()
-        parts = {"model": self.model.state_dict(), "adam": tensors, "random": state}
-        save_state(
-            folder,
-            self.step,
-            {f"{part}/{k}": v for part, ts in parts.items() for k, v in ts.items()},
-            {"adam": groups, "random": numbers},
-            shard_bytes=3_000,
-        )
-
-    def load(self, folder: Path) -> None:
-        self.step, tensors, meta = load_state(folder)
-
-        def part(name: str) -> dict[str, Tensor]:
-            head = f"{name}/"
-            return {k[len(head) :]: v for k, v in tensors.items() if k.startswith(head)}
-
-        self.model.load_state_dict(part("model"))
-        self.optimizer.load_state_dict(unflatten(part("adam"), meta["adam"]))
-        restore_random_state(part("random"), meta["random"])
-
-
-def test_a_resumed_run_is_the_run_that_was_not_stopped(tmp_path: Path) -> None:
-    straight = Trainer()
-    straight.train(5)
-    straight.save(tmp_path)
-    optimizer = copy.deepcopy(straight.optimizer.state_dict())
-    straight.train(7)
-
-    torch.manual_seed(123)
-    resumed = Trainer()
-    resumed.train(2)  # a past of its own, which must not shine through
-    resumed.load(tmp_path)
-    loaded = resumed.optimizer.state_dict()
-    assert repr(loaded["param_groups"]) == repr(optimizer["param_groups"])
-    resumed.train(7)
-
-    assert resumed.step == straight.step == 12
-    assert same(resumed.model.state_dict(), straight.model.state_dict())
-    ours, _ = flatten(straight.optimizer.state_dict())
-    theirs, _ = flatten(resumed.optimizer.state_dict())
-    assert same(ours, theirs)

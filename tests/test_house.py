@@ -32,6 +32,7 @@ ORDER = (
     "rendering",
     "stylegan2",
     "judges",
+    "heldout",
     "alignment",
     "losses",
     "encoder",
@@ -45,7 +46,9 @@ ORDER = (
     "sealed",
     "pipeline",
     "evaluation",
+    "demo",
     "training",
+    "head_task",
     "explore",
     "__main__",
 )
