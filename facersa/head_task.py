@@ -95,7 +95,7 @@ class HeadTask:
 
     name = "preview_head"
     low_weight = 1.0
-    identity_weight = 0.02
+    identity_weight = 0.05
 
     def __init__(self, generator: Generator, judge: IdentityJudge) -> None:
         self.generator, self.judge = generator, judge

@@ -2,26 +2,29 @@
 
 Same numbers as ``Generator.synthesize`` and ``Generator.preview`` (float32
 throughout), several times as fast as plain PyTorch on a CPU, no gradients. On
-CUDA the PyTorch modules are used as they are.
+CUDA the PyTorch modules are used as they are, and OpenVINO is not needed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openvino as ov
 import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from facersa.assets import cache_folder, known_sha256
+from facersa.assets import cache_folder
 from facersa.generator import Generator
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 FULL, PREVIEW = "full", "preview"
 
@@ -59,11 +62,8 @@ class Renderer:
         """Yield one picture (1, 3, R, R) per code, so that memory stays small."""
         for code in ws.detach().split(1):
             if code.is_cuda:
-                render = (
-                    self.generator.synthesize
-                    if kind == FULL
-                    else (self.generator.preview)
-                )
+                full = kind == FULL
+                render = self.generator.synthesize if full else self.generator.preview
                 yield render(code)
             else:
                 network = self._network(kind)
@@ -72,6 +72,8 @@ class Renderer:
 
     def _network(self, kind: str) -> Any:
         if kind not in self._compiled:
+            import openvino as ov
+
             core = ov.Core()
             hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
             network = (
@@ -84,8 +86,12 @@ class Renderer:
 
     def _saved_full(self) -> Path:
         """The traced full network, kept in the cache: tracing takes a while."""
-        tag = f"{known_sha256('generator.safetensors')[:12]}-{ov.__version__[:9]}"
-        folder = cache_folder() / f"openvino-{tag}"
+        import openvino as ov
+
+        digest = hashlib.sha256(ov.__version__.encode())
+        for tensor in self.generator.synthesis.state_dict().values():
+            digest.update(tensor.numpy().tobytes())
+        folder = cache_folder() / f"openvino-{digest.hexdigest()[:16]}"
         with FileLock(cache_folder() / ".lock"):
             if not folder.exists():
                 work = Path(tempfile.mkdtemp(dir=cache_folder(), prefix=".trace-"))
@@ -99,6 +105,8 @@ class Renderer:
 
 
 def _trace(module: nn.Module) -> ov.Model:
+    import openvino as ov
+
     example = torch.zeros(1, Generator.num_ws, Generator.w_dim)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing freezes the batch size: intended

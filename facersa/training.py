@@ -40,9 +40,9 @@ class TrainConfig:
         seed: of every random choice.
     """
 
-    steps: int = 1400
+    steps: int = 700
     batch: int = 4
-    lr: float = 1e-3
+    lr: float = 2e-3
     ema: float = 0.995
     pool: int = 1000
     save_every: int = 100

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
+import pytest
 import torch
 
 from facersa.generator import Generator
@@ -29,6 +33,18 @@ def test_the_traced_network_is_kept(generator: Generator) -> None:
     stamp = path.stat().st_mtime_ns
     assert second._saved_full() == path
     assert path.stat().st_mtime_ns == stamp
+
+
+def test_other_weights_get_a_network_of_their_own(
+    generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACERSA_CACHE", str(tmp_path))
+    other = copy.deepcopy(generator)
+    other.synthesis.rgb.bias.data += 0.1
+    assert Renderer(other)._saved_full() != Renderer(generator)._saved_full()
+    ws = generator.sample([1], 0.7)
+    difference = Renderer(other).full(ws) - Renderer(generator).full(ws)
+    assert difference.abs().mean() > 0.05
 
 
 def test_results_do_not_share_memory(generator: Generator) -> None:

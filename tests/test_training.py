@@ -49,7 +49,7 @@ def run(folder: Path, task: LineTask, config: TrainConfig = CONFIG) -> dict[str,
 
 def test_the_loop_learns_and_leaves_weights_card_and_log(tmp_path: Path) -> None:
     results = run(tmp_path, LineTask())
-    assert results["bias"] == pytest.approx(3, abs=0.05)
+    assert results["bias"] == pytest.approx(3, abs=0.2)
     weights = load_file(tmp_path / "line.safetensors")
     assert weights["bias"].item() == pytest.approx(results["bias"], abs=1e-2)
     card = json.loads((tmp_path / "line.json").read_text())
