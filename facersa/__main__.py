@@ -130,11 +130,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_cipher(evaluate)
 
     train = add("train", _train, "train a network of this package")
-    train.add_argument("what", choices=["head"])
+    train.add_argument(
+        "what",
+        choices=["head", "rotation"],
+        help="the preview head, or the statistics that the rotation cipher uses",
+    )
     train.add_argument("--preset", choices=["smoke", "cpu", "gpu"], default="cpu")
     train.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     where = train.add_mutually_exclusive_group()
-    where.add_argument("-o", "--output", default="runs/head", help="folder of the run")
+    where.add_argument("-o", "--output", help="folder (default runs/head and so on)")
     where.add_argument("--resume", metavar="DIR", help="go on with the run in DIR")
 
     demo = add("demo", _demo, "the main job, end to end, on a public-domain photograph")
@@ -323,10 +327,18 @@ def _train(options: argparse.Namespace) -> None:
     from facersa.generator import load_generator
     from facersa.head_task import HeadTask
     from facersa.judges import load_identity
+    from facersa.rotation import WStatistics
     from facersa.training import PRESETS, open_run, train
 
-    folder = open_run(options.resume or options.output, resume=bool(options.resume))
+    folder = open_run(
+        options.resume or options.output or f"runs/{options.what}",
+        resume=bool(options.resume),
+    )
     generator = load_generator(options.device)
+    if options.what == "rotation":
+        WStatistics.of_generator(generator).save(folder / "w_stats.safetensors")
+        print(f"wrote {folder / 'w_stats.safetensors'}")
+        return
     task = HeadTask(generator, load_identity(options.device))
     results = train(task, PRESETS[options.preset], folder)
     print(json.dumps(results, indent=1))

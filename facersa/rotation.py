@@ -24,10 +24,12 @@ from typing import Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from facersa.errors import AssetError, PasswordError
+from facersa.generator import Generator
+from facersa.images import write_atomic
 from facersa.ops import check_shape
 
 DEFAULT_LAYERS = (3, 4, 5, 6, 7, 8)
@@ -83,11 +85,43 @@ class WStatistics:
         return cls(stored["mean"], stored["eigenvalues"], stored["eigenvectors"])
 
     @classmethod
-    def estimate(cls, w: Tensor) -> WStatistics:
-        """Estimate from samples ``w`` (n, D), n well above D."""
-        check_shape(w, None, None, name="w")
-        values, vectors = torch.linalg.eigh(torch.cov(w.double().T))
-        return cls(w.double().mean(0), values.flip(0), vectors.flip(1))
+    def estimate(cls, draw: Callable[[int], Tensor], samples: int) -> WStatistics:
+        """Estimate from samples that come in parts.
+
+        Args:
+            draw: the next so many samples (count, D).
+            samples: how many in all, well above D.
+        """
+        part, count = 8192, 0
+        total = square = torch.zeros((), dtype=torch.float64)
+        while count < samples:
+            w = draw(min(part, samples - count)).double()
+            total, square = total + w.sum(0), square + w.T @ w
+            count += len(w)
+        mean = total / count
+        covariance = square / count - mean[:, None] * mean
+        values, vectors = torch.linalg.eigh(covariance)
+        return cls(mean, values.flip(0), vectors.flip(1))
+
+    @classmethod
+    def of_generator(
+        cls, generator: Generator, samples: int = 2**18, seed: int = 0
+    ) -> WStatistics:
+        """Statistics of a generator's codes; the shipped file was made like this."""
+        rng = torch.Generator().manual_seed(seed)
+
+        def draw(count: int) -> Tensor:
+            z = torch.randn(count, generator.w_dim, generator=rng)
+            with torch.no_grad():
+                return generator.map(z.to(generator.w_avg.device)).cpu()
+
+        return cls.estimate(draw, samples)
+
+    def save(self, path: str | Path) -> None:
+        """Write the statistics as float32 safetensors, atomically."""
+        parts = ("mean", "eigenvalues", "eigenvectors")
+        tensors = {name: getattr(self, name).float().contiguous() for name in parts}
+        write_atomic(path, save(tensors))
 
     def fingerprint(self) -> str:
         """16 hex digits that tell one set of statistics from another."""

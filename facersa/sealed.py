@@ -256,7 +256,7 @@ def unseal(data: bytes) -> Sealed:
         raise SealedError(
             "this PNG carries no FaceRSA code: it was not encrypted here, was saved "
             "by another program, or was made with --chunk none; use the original "
-            "file, or try --from-pixels."
+            "file."
         )
     if len(bodies) > 1:
         raise SealedError(_DAMAGED.format("two codes"))

@@ -3,13 +3,16 @@ from __future__ import annotations
 import math
 import random
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from facersa.errors import PasswordError
+from facersa.generator import Generator
 from facersa.password import Password, total
 from facersa.rotation import RotationCipher, WStatistics, half_columns
 
@@ -233,13 +236,31 @@ def test_statistics() -> None:
     assert torch.allclose(STATS.unwhiten(STATS.whiten(ws)).float(), ws, atol=1e-5)
     small = synthetic_statistics(6, seed=2)
     z = torch.randn(50_000, 6, generator=torch.Generator().manual_seed(0))
-    found = WStatistics.estimate(small.unwhiten(z).float())
+    samples = iter(small.unwhiten(z).float())
+    found = WStatistics.estimate(
+        lambda count: torch.stack([next(samples) for _ in range(count)]), 50_000
+    )
     assert torch.allclose(found.mean, small.mean, atol=0.05)
     assert torch.allclose(found.eigenvalues, small.eigenvalues, rtol=0.05)
     white = torch.cov(small.whiten(small.unwhiten(z)).T)
     assert torch.allclose(white, torch.eye(6).double(), atol=0.05)
     assert len(small.fingerprint()) == 16
     assert small.fingerprint() != found.fingerprint()
+
+
+def test_the_shipped_statistics_are_those_of_the_generator(
+    generator: Generator, tmp_path: Path
+) -> None:
+    shipped = WStatistics.load()
+    found = WStatistics.of_generator(generator, samples=2**14, seed=5)
+    assert (found.mean - shipped.mean).norm() < 0.02 * shipped.eigenvalues.sum().sqrt()
+    assert abs(found.eigenvalues.sum() / shipped.eigenvalues.sum() - 1) < 0.02
+    whitened = torch.cov(shipped.whiten(generator.map(torch.randn(2**13, 512))).T)
+    assert (whitened.diagonal() - 1).abs().max() < 0.15
+    assert (whitened - torch.diag(whitened.diagonal())).abs().mean() < 0.02
+    found.save(tmp_path / "statistics.safetensors")
+    kept = load_file(tmp_path / "statistics.safetensors")
+    assert torch.equal(kept["mean"], found.mean.float())
 
 
 def test_errors() -> None:
