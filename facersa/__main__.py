@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facersa.errors import FaceRSAError, ImageError, PasswordError
+from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.password import DEFAULT_BITS, Password, pair
 
 if TYPE_CHECKING:
@@ -27,16 +27,24 @@ SEALING = """\
 what the file carries (--chunk), and what is real cryptography:
   honey  the code of the face, hidden by argon2id and a stream cipher in such a
          way that every wrong password gives some other person, never an error
+         (the default)
   open   the code in clear, so that several people can add and take off passwords;
          anybody who has the file can bring the face back without one
   none   nothing; the face cannot be brought back exactly
 The chunk itself shows that the picture was anonymised. The picture is ambiguous,
-no more: no hardness assumption stands behind it."""
+no more: no hardness assumption stands behind it. A wrong password draws another
+person, pose and background, which shows beside the rest of a photograph: with
+--crop there is no rest. Who has the file can test guesses, slowly: use a long
+password."""
 
 OPEN_WARNING = (
     "note: an open file can be undone without a password, by copying a row of its "
     "code over the edited ones; share it only with people who may see the face."
 )
+
+
+OUT_OF_MEMORY = "not enough memory; close other programs or use a smaller photo."
+FEW_BITS = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,12 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FaceRSAError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        print("facersa: stopped; nothing was written.", file=sys.stderr)
+        print("facersa: stopped; no file was left half-written.", file=sys.stderr)
         return 130
     except MemoryError:
-        return _fail("not enough memory; close other programs or use a smaller photo.")
+        return _fail(OUT_OF_MEMORY)
     except OSError as error:
         return _fail(f"{error.filename or 'system'}: {error.strerror or error}.")
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # PyTorch's form of MemoryError
+            raise
+        return _fail(OUT_OF_MEMORY)
     return 0
 
 
@@ -94,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     encrypt.add_argument(
         "--bits", type=int, help=f"code length (default {DEFAULT_BITS})"
     )
-    encrypt.add_argument("--chunk", choices=["honey", "open", "none"], default="honey")
+    encrypt.add_argument("--chunk", choices=["honey", "open", "none"])
     encrypt.add_argument("--face", type=int, help="which face, from the left, from 0")
     encrypt.add_argument(
         "--crop", action="store_true", help="keep the face only, 1024²"
@@ -110,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     codes = add(
         "pair", _pair, "print a pair of raw codes: e and d, each undoes the other"
     )
-    codes.add_argument("--bits", type=int, default=16)
+    codes.add_argument(
+        "--bits", type=int, default=16, help="default 16, as in the paper; 128 is safer"
+    )
 
     compare = add("compare", _compare, "measure how alike two pictures of one size are")
     compare.add_argument("first")
@@ -196,8 +210,8 @@ def _secrets(options: argparse.Namespace, *, confirm: bool = False) -> Secrets:
         if from_environment := os.environ.get("FACERSA_PASSWORD"):
             texts = [from_environment]
         elif sys.stdin.isatty():
-            texts = [getpass.getpass("Password: ")]
-            if confirm and getpass.getpass("Once more: ") != texts[0]:
+            texts = [_ask("Password: ")]
+            if confirm and _ask("Once more: ") != texts[0]:
                 raise PasswordError("the two passwords differ; type them again.")
         else:
             raise PasswordError(
@@ -207,6 +221,13 @@ def _secrets(options: argparse.Namespace, *, confirm: bool = False) -> Secrets:
     if any(not text for text in texts):
         raise PasswordError("the password is empty; type at least one character.")
     return Secrets(tuple(texts), codes)
+
+
+def _ask(prompt: str) -> str:
+    try:
+        return getpass.getpass(prompt)
+    except EOFError as error:
+        raise PasswordError("no password was typed; nothing was done.") from error
 
 
 def _check_output(path: str, *sources: str) -> Path:
@@ -246,9 +267,13 @@ def _encrypt(options: argparse.Namespace) -> None:
     output = _check_output(options.output, options.photo)
     data = read_file(options.photo)
     sealed = carries_code(data)
+    if sealed:
+        _refuse_settings(options)
     photo = None if sealed else decode_image(data, name=options.photo)
     secrets = _secrets(options, confirm=True)
     engine = _engine(options)
+    bits = secrets.num_bits(options.bits)
+    engine.cipher(bits)
     if photo is None:
         encrypted = engine.encrypt_again(data, secrets)
     else:
@@ -257,13 +282,34 @@ def _encrypt(options: argparse.Namespace) -> None:
         encrypted = engine.encrypt(
             inversion,
             secrets,
-            mode=options.chunk,
-            num_bits=options.bits,
+            mode=options.chunk or "honey",
+            num_bits=bits,
             crop=options.crop,
         )
     write_atomic(output, encrypted.data)
     if sealed or options.chunk == "open":
         print(OPEN_WARNING, file=sys.stderr)
+    elif options.chunk != "none" and bits < FEW_BITS:
+        print(
+            f"note: a code of {bits} bits is quickly guessed; use 128 where that "
+            "matters (facersa pair --bits 128).",
+            file=sys.stderr,
+        )
+
+
+def _refuse_settings(options: argparse.Namespace) -> None:
+    """An open file keeps the settings it was made with."""
+    names = ("bits", "face", "steps", "layers", "kappa", "crop")
+    given = [
+        f"--{name}" for name in names if getattr(options, name) not in (None, False)
+    ]
+    if options.chunk not in (None, "open"):
+        given.append(f"--chunk {options.chunk}")
+    if given:
+        raise SealedError(
+            f"{options.photo} is an encrypted file, and it keeps its own settings; "
+            f"leave out {', '.join(given)}, or encrypt the photograph anew."
+        )
 
 
 def _decrypt(options: argparse.Namespace) -> None:
@@ -324,12 +370,16 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    import torch
+
     from facersa.generator import load_generator
     from facersa.head_task import HeadTask
     from facersa.judges import load_identity
     from facersa.rotation import WStatistics
-    from facersa.training import PRESETS, open_run, train
+    from facersa.training import PRESETS, open_run, stored_config, train
 
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise FaceRSAError("there is no CUDA device here; use --device cpu.")
     folder = open_run(
         options.resume or options.output or f"runs/{options.what}",
         resume=bool(options.resume),
@@ -340,13 +390,16 @@ def _train(options: argparse.Namespace) -> None:
         print(f"wrote {folder / 'w_stats.safetensors'}")
         return
     task = HeadTask(generator, load_identity(options.device))
-    results = train(task, PRESETS[options.preset], folder)
+    config = stored_config(folder) if options.resume else PRESETS[options.preset]
+    results = train(task, config, folder)
     print(json.dumps(results, indent=1))
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from facersa.demo import run_demo
+    from facersa.demo import demo_photo, run_demo
+    from facersa.images import load_image
 
+    photo = load_image(options.photo) if options.photo else demo_photo()
     folder = Path(options.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -354,7 +407,7 @@ def _demo(options: argparse.Namespace) -> None:
         raise ImageError(
             f"cannot make the folder {folder}: {error.strerror}; choose another."
         ) from error
-    run_demo(folder, options.photo, steps=options.steps)
+    run_demo(folder, photo, steps=options.steps)
 
 
 if __name__ == "__main__":

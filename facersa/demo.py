@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from facersa.evaluation import Panel
-from facersa.images import contact_sheet, from_uint8, load_image, save_png, write_atomic
+from facersa.images import contact_sheet, from_uint8, save_png, write_atomic
 from facersa.pipeline import FaceRSA, Secrets, project_config
 
 PASSWORD, WRONG = "correct horse battery staple", "correct horse battery stable"
@@ -26,16 +26,18 @@ def demo_photo() -> Tensor:
     return from_uint8(np.asarray(data.astronaut()))
 
 
-def run_demo(
-    folder: Path, photo: str | None = None, *, steps: int | None = None
-) -> None:
-    """Write the photograph, its encryption and both decryptions into ``folder``.
+def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None:
+    """Write a photograph, its encryption and both decryptions into ``folder``.
+
+    Args:
+        folder: exists already; files of the same names are replaced.
+        picture: (1, 3, H, W) in [-1, 1].
+        steps: of the inversion; None for the default.
 
     Raises:
         FaceRSAError: as ``FaceRSA`` does.
     """
     start = time.perf_counter()
-    picture = load_image(photo) if photo else demo_photo()
     engine = FaceRSA()
     inversion = engine.invert(picture, config=project_config(steps))
     _say(start, "inverted")

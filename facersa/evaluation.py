@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from facersa.alignment import align, crop
 from facersa.attacks import copy_row
-from facersa.errors import ImageError
+from facersa.errors import FaceRSAError, ImageError
 from facersa.generator import Generator
 from facersa.heldout import load_held_out_identity
 from facersa.images import resize
@@ -79,20 +79,21 @@ class Panel:
         small = resize(picture, JUDGED_SIDE)
         points = self.heldout.faces.points(small)
         found = self.detector.detect(small)[0][0]
+        seen = 1.0 if len(found) else math.nan
         return Report(
             picture,
-            self.identity.embed(small)[0],
+            self.identity.embed(small)[0] * seen,
             self.heldout.embed(small, points)[0],
             {
                 "train": float(len(found) > 0),
                 "heldout": float(not points.isnan().any()),
             },
-            {"train": self.landmarks.points(small), "heldout": points},
+            {"train": self.landmarks.points(small) * seen, "heldout": points},
             {
-                "train": self.pose.rotations(small),
+                "train": self.pose.rotations(small) * seen,
                 "heldout": self.heldout.faces.rotations(points),
             },
-            self.expression.logits(small)[0],
+            self.expression.logits(small)[0] * seen,
         )
 
     def identity_figures(
@@ -106,7 +107,10 @@ class Panel:
             cosine = torch.nn.functional.cosine_similarity(first, second, dim=0)
             figures["id_raw", judge] = float(cosine)
             figures["id", judge] = float(scale.identity(cosine))
-            figures["same_person", judge] = float(scale.same_person(cosine))
+            # A broken face hides nobody: without a face there is no verdict.
+            figures["same_person", judge] = (
+                math.nan if cosine.isnan() else float(scale.same_person(cosine))
+            )
         return figures
 
     def attribute_figures(
@@ -233,7 +237,12 @@ def compare(first: Tensor, second: Tensor, panel: Panel) -> dict[str, float | No
         "pose": attributes["pose", "heldout"],
         "expression": attributes["expression", None],
     }
-    return {k: None if math.isnan(v) else v for k, v in figures.items()}
+    return {name: _or_none(value) for name, value in figures.items()}
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
 
 
 def evaluate(
@@ -266,6 +275,8 @@ def evaluate(
     Returns:
         A dictionary ready for JSON: cipher, seed, settings, versions, rows.
     """
+    if codes is None and n < 1:
+        raise FaceRSAError(f"an evaluation needs at least 1 person, got {n}.")
     if codes is None:
         codes = generator.sample([FIRST_SEED + seed * n + i for i in range(n)], psi)
     panel, renderer = Panel(), Renderer(generator)
@@ -296,15 +307,15 @@ def evaluate(
                     gap = (named[first] - named[second]).abs().max()
                     note(prop, pair, {("w_error", None): float(gap)})
         if layers:
-            source = max(layers) + 1
+            source = next(r for r in _near(max(layers), ws.shape[1]) if r not in layers)
             forged = copy_row(named["Ie1"], layers, source)
             figures = panel.identity_figures(
                 reports["I"], panel.report(renderer.full(forged)), "W", psi
             )
             note("attack", f"I~copy row {source}", figures)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"property": prop, "pair": pair, "metric": metric, "judge": judge}
-        | bootstrap(found)._asdict()
+        | {k: _or_none(v) for k, v in bootstrap(found)._asdict().items()}
         for (prop, pair, metric, judge), found in values.items()
     ]
     return {
@@ -317,6 +328,11 @@ def evaluate(
     }
 
 
+def _near(row: int, rows: int) -> list[int]:
+    """All rows, the nearest to ``row`` first, finer before coarser."""
+    return sorted(range(rows), key=lambda other: (abs(other - row), -other))
+
+
 def table(result: Mapping[str, Any]) -> str:
     """The report as aligned text: identity by both judges, then the rest."""
     lines = [f"cipher {result['cipher']}, {result['settings']}"]
@@ -324,6 +340,11 @@ def table(result: Mapping[str, Any]) -> str:
         if row["metric"] in ("mse", "landmarks_eyes"):
             continue
         judge = row["judge"] or "-"
+        if row["mean"] is None:
+            lines.append(
+                f"({row['property']}) {row['pair']:<22} {row['metric']}: no face"
+            )
+            continue
         lines.append(
             f"({row['property']}) {row['pair']:<22} {row['metric']:<12} {judge:<8}"
             f"{row['mean']:9.4f}  [{row['low']:.4f}, {row['high']:.4f}]  n={row['n']}"

@@ -96,11 +96,16 @@ def decode_image(data: bytes, *, name: str = "the picture") -> Tensor:
             rgb = _to_rgb(upright)
     except ImageError:
         raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; scale "
+            "it down first."
+        ) from error
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name} is not a picture this program can read; use PNG or JPEG."
         ) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(
             f"{name} is damaged ({error}); export it again from the original."
         ) from error
@@ -119,9 +124,8 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(picture, dtype=np.float64)
         top = 65535.0 if picture.mode.startswith("I") else max(values.max(), 1.0)
-        return Image.fromarray((values / top * 255).round().astype(np.uint8)).convert(
-            "RGB"
-        )
+        levels = (values.clip(0, top) / top * 255).round().astype(np.uint8)
+        return Image.fromarray(levels).convert("RGB")
     if "A" in picture.mode or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
@@ -195,9 +199,11 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise ImageError(
             f"cannot write {path}: {error.strerror or error}; nothing was left "
             "behind: free some space or choose another folder."

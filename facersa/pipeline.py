@@ -7,14 +7,14 @@ faces; here the face goes back into the photograph it came from.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
 from facersa.alignment import Aligned, align, paste
 from facersa.encoder import ProjectConfig, project
-from facersa.errors import ImageError, PasswordError, SealedError
+from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.generator import Generator, load_generator
 from facersa.heldout import HeldOutFaces, load_held_out_faces
 from facersa.honey import HoneyPrior
@@ -23,7 +23,7 @@ from facersa.judges import (
     load_identity,
     load_lpips,
 )
-from facersa.password import DEFAULT_BITS, Password, new_salt, total
+from facersa.password import DEFAULT_BITS, MAX_BITS, Password, new_salt, total
 from facersa.rendering import Renderer
 from facersa.rotation import RotationCipher, WStatistics
 from facersa.sealed import CHUNK, Sealed, seal, unseal
@@ -45,16 +45,20 @@ class Secrets:
     def __repr__(self) -> str:
         return f"Secrets({len(self.texts)} texts, {len(self.codes)} codes)"
 
+    def num_bits(self, wish: int | None = None) -> int:
+        """Length of the code: as wished, else as the raw codes say, else 128."""
+        if wish is not None:
+            return wish
+        return self.codes[0].num_bits if self.codes else DEFAULT_BITS
+
     def password(
-        self, *, salt: bytes, num_bits: int | None, decrypt: bool = False
+        self, *, salt: bytes, num_bits: int, decrypt: bool = False
     ) -> Password:
-        """The sum of all (property h); ``num_bits`` None: as the codes say, or 128.
+        """The sum of all (property h); decrypting takes the typed ones off.
 
         Raises:
             PasswordError: nothing was given, or lengths differ.
         """
-        if num_bits is None:
-            num_bits = self.codes[0].num_bits if self.codes else DEFAULT_BITS
         typed = [
             Password.from_text(text, salt=salt, num_bits=num_bits)
             for text in self.texts
@@ -90,10 +94,10 @@ class Encrypted:
         ws: its code.
     """
 
-    data: bytes
-    image: Tensor
-    face: Tensor
-    ws: Tensor
+    data: bytes = field(repr=False)
+    image: Tensor = field(repr=False)
+    face: Tensor = field(repr=False)
+    ws: Tensor = field(repr=False)
 
 
 class FaceRSA:
@@ -122,6 +126,8 @@ class FaceRSA:
             self._options["kappa"] = kappa
         self._faces: HeldOutFaces | None = None
 
+        self.cipher()  # so that senseless settings are named now, not after the work
+
     @property
     def faces(self) -> HeldOutFaces:
         """The detector that aligns photographs, loaded when first needed."""
@@ -130,8 +136,23 @@ class FaceRSA:
         return self._faces
 
     def cipher(self, num_bits: int = DEFAULT_BITS) -> RotationCipher:
-        """The cipher with this object's settings for codes of ``num_bits``."""
-        return RotationCipher(self.statistics, num_bits=num_bits, **self._options)
+        """The cipher with this object's settings for codes of ``num_bits``.
+
+        Raises:
+            PasswordError: a number of bits that makes no sense.
+            FaceRSAError: rows or a kappa that make no sense.
+        """
+        if not 1 <= num_bits <= MAX_BITS:
+            raise PasswordError(f"expected 1 to {MAX_BITS} bits, got {num_bits}.")
+        try:
+            cipher = RotationCipher(self.statistics, num_bits=num_bits, **self._options)
+        except ValueError as error:
+            raise FaceRSAError(str(error)) from error
+        if cipher.layers[-1] >= self.generator.num_ws:
+            raise FaceRSAError(
+                f"rows go from 0 to {self.generator.num_ws - 1}, got {cipher.layers}."
+            )
+        return cipher
 
     def invert(
         self,
@@ -188,7 +209,7 @@ class FaceRSA:
             PasswordError: no password, or passwords that cancel out.
         """
         salt = new_salt()
-        password = secrets.password(salt=salt, num_bits=num_bits)
+        password = secrets.password(salt=salt, num_bits=secrets.num_bits(num_bits))
         if password.is_zero:
             raise PasswordError(
                 "these passwords cancel out, so the face would stay as it is; "
@@ -225,14 +246,16 @@ class FaceRSA:
             )
         cipher = self._cipher_of(sealed)
         password = secrets.password(salt=sealed.salt, num_bits=cipher.num_bits)
-        ws = cipher(sealed.code(), password.code)
-        return self._repaint(data, sealed, ws, password)
+        before = sealed.code()
+        ws = cipher(before, password.code)
+        return self._repaint(data, sealed, before, ws, password)
 
     def decrypt(self, data: bytes, secrets: Secrets) -> Encrypted:
         """Undo typed passwords and add raw codes to what the file holds.
 
-        A wrong password gives another person and no error. Where an open file
-        still has passwords on it, ``data`` of the result is again an open file.
+        A wrong password gives another person and no error. From an open file
+        ``data`` of the result is again an open file, from a honey file it is a
+        plain picture.
 
         Raises:
             SealedError: not one of our files, damaged, or without a code.
@@ -244,20 +267,28 @@ class FaceRSA:
             salt=sealed.salt, num_bits=cipher.num_bits, decrypt=True
         )
         if sealed.mode == "open":
-            ws = cipher(sealed.code(), password.code)
+            before = sealed.code()
+            ws = cipher(before, password.code)
         else:
             person, used = sealed.person(password, statistics=self.statistics)
+            before = cipher(person, used.code)
             ws = cipher(person, (used + password).code)
-        return self._repaint(data, sealed, ws, password)
+        return self._repaint(data, sealed, before, ws, password)
 
     def _repaint(
-        self, data: bytes, sealed: Sealed, ws: Tensor, password: Password
+        self,
+        data: bytes,
+        sealed: Sealed,
+        before: Tensor,
+        ws: Tensor,
+        password: Password,
     ) -> Encrypted:
         face = self.renderer.full(ws)
         image = face
         if sealed.geometry:
             aligned = Aligned.from_dict(sealed.geometry, image=face)
-            image = paste(decode_image(data), face, aligned)
+            shown = self.renderer.full(before)
+            image = paste(decode_image(data), face, aligned, replaces=shown)
         if sealed.mode == "open":
             data = seal(
                 image,
@@ -277,6 +308,13 @@ class FaceRSA:
             if sealed.params["cipher"] != "rotation":
                 raise ValueError(f"unknown cipher {sealed.params['cipher']!r}")
             options = {k: v for k, v in sealed.params.items() if k != "cipher"}
+            rows = [*options["layers"], options["context"]]
+            if sealed.shape != (self.generator.num_ws, self.generator.w_dim):
+                raise ValueError(f"a code of shape {sealed.shape}")
+            if not all(type(r) is int and r < self.generator.num_ws for r in rows):
+                raise ValueError(f"rows {rows}")
+            if not 1 <= options["num_bits"] <= MAX_BITS:
+                raise ValueError(f"{options['num_bits']} bits")
             return RotationCipher(self.statistics, **options)
         except (KeyError, TypeError, ValueError) as error:
             raise SealedError(
@@ -300,7 +338,7 @@ def carries_code(data: bytes) -> bool:
     try:
         return any(kind == CHUNK for kind, _ in read_png_chunks(data))
     except ImageError:
-        return False
+        return CHUNK in data[:64]  # a damaged one: it comes right after the header
 
 
 def project_config(steps: int | None) -> ProjectConfig:

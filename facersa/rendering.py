@@ -21,12 +21,14 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from facersa.assets import cache_folder
+from facersa.errors import AssetError
 from facersa.generator import Generator
 
 if TYPE_CHECKING:
     import openvino as ov
 
 FULL, PREVIEW = "full", "preview"
+TRACE_VERSION = 1  # of Synthesis.forward: raise it when that computes otherwise
 
 
 class _Preview(nn.Module):
@@ -59,15 +61,15 @@ class Renderer:
 
     @torch.no_grad()
     def stream(self, ws: Tensor, kind: str = FULL) -> Iterator[Tensor]:
-        """Yield one picture (1, 3, R, R) per code, so that memory stays small."""
-        for code in ws.detach().split(1):
-            if code.is_cuda:
+        """Yield one picture (1, 3, R, R) per code, on the CPU: memory stays small."""
+        device = self.generator.w_avg.device
+        for code in ws.detach().float().split(1):
+            if device.type != "cpu":
                 full = kind == FULL
                 render = self.generator.synthesize if full else self.generator.preview
-                yield render(code)
+                yield render(code.to(device)).cpu()
             else:
-                network = self._network(kind)
-                picture = network([code.float().contiguous().numpy()])[0]
+                picture = self._network(kind)([code.cpu().contiguous().numpy()])[0]
                 yield torch.from_numpy(picture.copy())
 
     def _network(self, kind: str) -> Any:
@@ -88,7 +90,7 @@ class Renderer:
         """The traced full network, kept in the cache: tracing takes a while."""
         import openvino as ov
 
-        digest = hashlib.sha256(ov.__version__.encode())
+        digest = hashlib.sha256(f"{TRACE_VERSION} {ov.__version__}".encode())
         for tensor in self.generator.synthesis.state_dict().values():
             digest.update(tensor.numpy().tobytes())
         folder = cache_folder() / f"openvino-{digest.hexdigest()[:16]}"
@@ -99,6 +101,12 @@ class Renderer:
                     network = _trace(self.generator.synthesis)
                     ov.save_model(network, work / "full.xml", compress_to_fp16=False)
                     os.replace(work, folder)
+                except (OSError, RuntimeError) as error:  # OpenVINO's own is the latter
+                    raise AssetError(
+                        f"cannot store the compiled generator in {cache_folder()} "
+                        f"({str(error).strip().splitlines()[-1]}); free some space or "
+                        "set FACERSA_CACHE to another folder."
+                    ) from error
                 finally:
                     shutil.rmtree(work, ignore_errors=True)
         return folder / "full.xml"

@@ -94,6 +94,17 @@ def open_run(folder: str | Path, *, resume: bool) -> Path:
     return path
 
 
+def stored_config(folder: Path) -> TrainConfig:
+    """The settings of the run in ``folder``, to go on with it."""
+    _, _, meta = load_state(folder / "state")
+    try:
+        return TrainConfig(**meta["config"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder} was made by another version ({error}); start a new run."
+        ) from error
+
+
 def train(
     task: Task, config: TrainConfig, folder: Path, *, progress: bool = True
 ) -> dict[str, float]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import tarfile
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,19 @@ CONTENT = b"network weights" * 1000
 TOY = Package("pip", "toy", "1.0", "toy-1.0.tar.gz", 1000, "toy-1.0", "MIT")
 
 
+def use_toy(cache: Path) -> Package:
+    """Make the toy package the only one, in this process."""
+    archive = cache / "archives" / TOY.archive
+    sums = {
+        TOY.archive: hashlib.sha256(archive.read_bytes()).hexdigest(),
+        "net.bin": hashlib.sha256(CONTENT).hexdigest(),
+    }
+    assets.ASSETS = {"net.bin": Asset(TOY, ("net.bin",))}
+    assets._sums = lambda: sums  # type: ignore[assignment]
+    assets._verified = set()
+    return TOY
+
+
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with one asset, its archive put where a user would put it."""
@@ -27,21 +43,16 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FACERSA_CACHE", str(cache))
     (cache / "archives").mkdir(parents=True)
     (tmp_path / "net.bin").write_bytes(CONTENT)
-    archive = cache / "archives" / TOY.archive
-    with tarfile.open(archive, "w:gz") as tar:
+    with tarfile.open(cache / "archives" / TOY.archive, "w:gz") as tar:
         tar.add(tmp_path / "net.bin", "toy-1.0/net.bin")
-    monkeypatch.setattr(assets, "ASSETS", {"net.bin": Asset(TOY, ("net.bin",))})
-    sums = {
-        TOY.archive: hashlib.sha256(archive.read_bytes()).hexdigest(),
-        "net.bin": hashlib.sha256(CONTENT).hexdigest(),
-    }
-    monkeypatch.setattr(assets, "_sums", lambda: sums)
-    monkeypatch.setattr(assets, "_verified", set())
+    for name in ("ASSETS", "_sums", "_verified"):
+        monkeypatch.setattr(assets, name, getattr(assets, name))  # put back later
+    use_toy(cache)
     return cache
 
 
 def left_over(cache: Path) -> set[str]:
-    return {p.name for p in cache.iterdir()} - {"archives", ".lock"}
+    return {p.name for p in cache.iterdir()} - {"archives", ".lock", "downloads"}
 
 
 def test_every_listed_file_has_a_checksum_and_a_licence() -> None:
@@ -113,8 +124,19 @@ def test_no_network_names_the_cure(toy: Path, monkeypatch: pytest.MonkeyPatch) -
     assert left_over(toy) == set()
 
 
-def test_threads_and_processes_may_fetch_at_once(toy: Path) -> None:
+def test_of_several_at_once_one_fetches_and_the_others_wait(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     errors: list[BaseException] = []
+    downloads: list[Path] = []
+    download = assets._download
+
+    def slowly(package: Package, work: Path, progress: bool) -> Path:
+        downloads.append(work)
+        time.sleep(0.3)
+        return download(package, work, progress)
+
+    monkeypatch.setattr(assets, "_download", slowly)
 
     def work() -> None:
         try:
@@ -128,24 +150,47 @@ def test_threads_and_processes_may_fetch_at_once(toy: Path) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
+    assert len(downloads) == 1
     assert assets.asset_path("net.bin").read_bytes() == CONTENT
 
 
-def test_a_second_process_waits_for_the_first(toy: Path) -> None:
-    """Holds the lock here and sees that another process does not go ahead."""
-    code = (
-        "from facersa import assets; from filelock import FileLock, Timeout\n"
-        "import sys\n"
-        "try:\n"
-        "    FileLock(assets.cache_folder() / '.lock', timeout=0.3).acquire()\n"
-        "except Timeout: sys.exit(7)\n"
-    )
-    from filelock import FileLock
+FETCH = """
+import sys, time
+from pathlib import Path
+import test_assets
+from facersa import assets
+package = test_assets.use_toy(Path(sys.argv[1]))
+download = assets._download
+def slowly(*arguments):
+    Path(sys.argv[1], "downloads").open("a").write("one\\n")
+    time.sleep(1)
+    return download(*arguments)
+assets._download = slowly
+assets.fetch(package, progress=False)
+"""
 
-    command = [sys.executable, "-c", code]
-    with FileLock(toy / ".lock"):
-        assert subprocess.run(command, check=False).returncode == 7
-    assert subprocess.run(command, check=False).returncode == 0
+
+def test_a_second_process_waits_and_then_finds_the_file(toy: Path) -> None:
+    command = [sys.executable, "-c", FETCH, str(toy)]
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here), str(here.parent)])
+    environment = os.environ | {"PYTHONPATH": paths, "FACERSA_CACHE": str(toy)}
+    running = [subprocess.Popen(command, env=environment) for _ in range(2)]
+    assert [process.wait() for process in running] == [0, 0]
+    assert (toy / "downloads").read_text() == "one\n"
+    assert (toy / "net.bin").read_bytes() == CONTENT
+
+
+def test_npm_is_told_offline_like_pip(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = replace(TOY, manager="npm", name="facersa-no-such-package")
+    monkeypatch.setenv("npm_config_offline", "true")
+    (toy / "archives" / TOY.archive).unlink()
+    monkeypatch.setattr(assets, "ASSETS", {"net.bin": Asset(package, ("net.bin",))})
+    with pytest.raises(AssetError, match="with npm .*check the network"):
+        assets.asset_path("net.bin", progress=False)
+    assert left_over(toy) == set()
 
 
 def test_the_real_files_are_what_the_list_says() -> None:

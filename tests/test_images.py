@@ -87,9 +87,22 @@ def test_bad_files_give_one_clear_line(data: bytes, hint: str) -> None:
 
 
 def test_huge_pictures_are_refused_before_they_are_decoded() -> None:
-    bomb = encode(Image.new("1", (20_000, 6_000)), "PNG")
-    with pytest.raises(ImageError, match="scale it down"):
-        images.decode_image(bomb)
+    for size in ((20_000, 6_000), (20_000, 18_000)):
+        bomb = encode(Image.new("1", size), "PNG")
+        with pytest.raises(ImageError, match="million"):
+            images.decode_image(bomb)
+
+
+def test_a_stop_while_writing_leaves_no_crumbs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        images.write_atomic(tmp_path / "out.png", b"new")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_file_names_the_path(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +74,57 @@ def test_open_files_warn_and_compose(
     assert OPEN_WARNING in capfd.readouterr().err
     assert run("encrypt", first, "-o", second, "--password", "b") == 0
     assert unseal(second.read_bytes()).mode == "open"
+    for option in (("--chunk", "honey"), ("--bits", 16), ("--crop",)):
+        third = tmp_path / "3.png"
+        assert run("encrypt", first, "-o", third, "--password", "b", *option) == 1
+        assert option[0] in capfd.readouterr().err and not third.exists()
+
+
+def test_short_codes_in_honey_files_are_warned_about(
+    photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("encrypt", photo, "-o", tmp_path / "1.png", "--steps", 1)
+    assert run(*arguments, "--code", "0110100110010110") == 0
+    assert "quickly guessed" in capfd.readouterr().err
+
+
+def test_metadata_of_the_photograph_stays_at_home(photo: Path, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.jpg", tmp_path / "out.png"
+    exif = Image.Exif()
+    exif[0x010E] = "SECRET-DESCRIPTION"
+    exif.get_ifd(0x8825)[1] = "N"
+    with Image.open(photo) as opened:
+        opened.save(source, exif=exif, comment=b"SECRET-COMMENT", quality=95)
+    assert b"SECRET" in source.read_bytes()
+    assert run("encrypt", source, "-o", output, "--password", "x", "--steps", 1) == 0
+    data = output.read_bytes()
+    assert b"SECRET" not in data and b"Exif" not in data
+    with Image.open(output) as written:
+        assert not written.getexif() and set(written.info) == set()
+
+
+def test_settings_are_checked_before_the_work(
+    photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.png"
+    for option in (("--layers", "5-12"), ("--kappa", "nan"), ("--bits", "-1")):
+        assert run("encrypt", photo, "-o", output, "--password", "x", *option) == 1
+        assert run("evaluate", "--n", 1, *option) == 1
+        assert "invert" not in capfd.readouterr().err
+    assert run("evaluate", "--n", 0) == 1
+    assert "at least 1 person" in capfd.readouterr().err
+
+
+def test_an_abandoned_prompt_is_no_traceback(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def gone(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", gone)
+    assert run("decrypt", sealed, "-o", tmp_path / "b.png") == 1
+    assert "no password was typed" in capsys.readouterr().err
 
 
 def test_pair_prints_codes_that_undo_each_other(
@@ -289,3 +341,7 @@ def test_train_refuses_a_folder_without_a_run(
 ) -> None:
     assert run("train", "head", "--resume", tmp_path / "none") == 1
     assert "no run to go on with" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        output = tmp_path / "run"
+        assert run("train", "head", "--device", "cuda", "-o", output) == 1
+        assert "no CUDA device" in capsys.readouterr().err and not output.exists()

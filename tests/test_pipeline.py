@@ -8,10 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from facersa import pipeline
+from facersa.alignment import paste
+from facersa.attacks import copy_row
 from facersa.encoder import ProjectConfig
-from facersa.errors import ImageError, PasswordError, SealedError
+from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.generator import Generator
 from facersa.images import decode_image, png_bytes, read_png_chunks
+from facersa.judges import load_identity
 from facersa.metrics import psnr
 from facersa.password import Password
 from facersa.pipeline import (
@@ -56,6 +60,20 @@ def test_the_right_password_reproduces_the_inversion(
 
 
 @pytest.mark.parametrize("mode", ["honey", "open"])
+def test_the_decrypted_file_is_the_photograph_with_the_inversion_in_it(
+    engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor, mode: str
+) -> None:
+    expected = paste(inversion.photo, inverted, inversion.aligned)
+    encrypted = engine.encrypt(inversion, A, mode=mode)
+    back = decode_image(engine.decrypt(encrypted.data, A).data)
+    assert psnr(back, expected).item() > 45
+    quad = inversion.aligned.quad
+    (left, top), (right, bottom) = quad.min(0).astype(int), quad.max(0).astype(int)
+    box = (..., slice(top, bottom), slice(left, right))
+    assert psnr(back[box], expected[box]).item() > 45
+
+
+@pytest.mark.parametrize("mode", ["honey", "open"])
 def test_several_passwords_are_their_sum_in_any_order(
     engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor, mode: str
 ) -> None:
@@ -96,7 +114,12 @@ def test_no_metadata_leaves_and_the_frame_outside_the_face_is_untouched(
     assert kinds == {b"IHDR", b"faRs", b"IDAT", b"IEND"}
     picture = decode_image(encrypted.data)
     assert picture.shape == astronaut.shape
-    assert (picture[:, :, -5:] - astronaut[:, :, -5:]).abs().max() < 1e-6
+    quad = inversion.aligned.quad
+    (left, top), (right, bottom) = quad.min(0), quad.max(0)
+    y, x = torch.meshgrid(torch.arange(512), torch.arange(512), indexing="ij")
+    outside = (x < left - 1) | (x > right) | (y < top - 1) | (y > bottom)
+    assert outside.float().mean() > 0.5
+    assert (picture - astronaut)[..., outside].abs().max() < 1e-6
     assert (picture - astronaut).abs().max() > 0.5
 
 
@@ -142,6 +165,57 @@ def test_unknown_ciphers_ask_for_an_upgrade(
     encrypted = engine.encrypt(inversion, A, mode="open")
     with pytest.raises(SealedError, match="upgrade"):
         engine.decrypt(encrypted.data, A)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"context": 99},
+        {"layers": [3.0]},
+        {"layers": [20]},
+        {"num_bits": 10**30},
+        {"kappa": "much"},
+    ],
+)
+def test_senseless_settings_in_a_file_are_refused(
+    engine: FaceRSA,
+    inversion: Inversion,
+    monkeypatch: pytest.MonkeyPatch,
+    params: dict[str, object],
+) -> None:
+    sane = pipeline._params
+    monkeypatch.setattr(pipeline, "_params", lambda cipher: sane(cipher) | params)
+    encrypted = engine.encrypt(inversion, A, mode="open")
+    with pytest.raises(SealedError, match="upgrade"):
+        engine.decrypt(encrypted.data, A)
+
+
+@pytest.mark.parametrize(
+    "options", [{"layers": (5, 12)}, {"layers": (20,)}, {"kappa": float("nan")}]
+)
+def test_senseless_settings_are_named_at_once(
+    generator: Generator, options: dict[str, object]
+) -> None:
+    with pytest.raises(FaceRSAError):
+        FaceRSA(generator, **options)  # type: ignore[arg-type]
+
+
+def test_row_copying_breaks_open_files_and_not_honey_files(
+    engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor
+) -> None:
+    """The attacker holds the file and no password."""
+    judge = load_identity()
+    cipher = engine.cipher()
+
+    def likeness(ws: torch.Tensor) -> float:
+        face = engine.renderer.full(copy_row(ws, cipher.layers, 9))
+        return float((judge.embed(face) * judge.embed(inverted)).sum())
+
+    opened = unseal(engine.encrypt(inversion, A, mode="open").data).code()
+    honey = unseal(engine.encrypt(inversion, A).data)
+    guessed = honey.code(Password.random(128, seed=9))
+    assert likeness(opened) > 0.9
+    assert likeness(guessed) < 0.5
 
 
 def test_a_photograph_without_a_face_is_refused(engine: FaceRSA) -> None:
