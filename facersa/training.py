@@ -154,9 +154,9 @@ def train(
             if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
                 log.flush()
                 _save(task, config, folder, step + 1, optimizer, average)
-    task.module.load_state_dict(average)
-    results = task.measure()
     weights = {name: value.half().contiguous() for name, value in average.items()}
+    task.module.load_state_dict({name: w.float() for name, w in weights.items()})
+    results = task.measure()  # of what is shipped, rounding included
     write_atomic(folder / f"{task.name}.safetensors", save(weights))
     card = {"task": task.name, "config": asdict(config), "results": results}
     card["versions"] = {"torch": torch.__version__}
