@@ -23,6 +23,7 @@ from facersa.images import resize
 from facersa.ops import check_shape
 
 PREVIEW_SIDE = 256
+START_SPREAD = 0.7  # truncation of the random people a search may start from
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ProjectConfig:
 
     Attributes:
         steps: optimiser steps in all; the first ``w_share`` of them in W.
+        candidates: random people looked at to find a good start.
         lr: step size in whitened units, warmed up and cooled down.
         pixel, lpips, identity: weights of the three likeness terms.
         prior: weight of the mean square of the shared whitened code.
@@ -38,14 +40,15 @@ class ProjectConfig:
         face_weight: how much more a pixel in the middle of the crop counts.
     """
 
-    steps: int = 260
-    w_share: float = 0.35
+    steps: int = 200
+    w_share: float = 0.4
+    candidates: int = 48
     lr: float = 0.06
     pixel: float = 1.0
     lpips: float = 0.8
     identity: float = 0.5
     prior: float = 0.02
-    offset: float = 0.1
+    offset: float = 0.4
     face_weight: float = 4.0
 
 
@@ -90,7 +93,22 @@ def project(
     wanted = embed(target).detach()
     importance = _importance(config.face_weight).to(target.device)
     axes = _WhitenedAxes(generator)
-    shared = torch.zeros(1, generator.w_dim, device=target.device, requires_grad=True)
+
+    def likeness(ws: Tensor) -> dict[str, Tensor]:
+        picture = generator.preview(ws)
+        return {
+            "pixel": (importance * (picture - target).square()).mean(),
+            "lpips": perceptual(picture, target).mean(),
+            "identity": 1 - (embed(picture) * wanted).sum(),
+        }
+
+    def weighted(terms: dict[str, Tensor]) -> Tensor:
+        return torch.stack([getattr(config, k) * v for k, v in terms.items()]).sum()
+
+    shared = _best_start(
+        axes, config.candidates, lambda ws: float(weighted(likeness(ws))), progress
+    )
+    shared.requires_grad_(True)
     offsets = torch.zeros(
         1, generator.num_ws, generator.w_dim, device=target.device, requires_grad=True
     )
@@ -103,15 +121,9 @@ def project(
             group["lr"] = config.lr * _schedule(done)
         free = done >= config.w_share
         ws = axes.unwhiten(shared[:, None] + (offsets if free else offsets.detach()))
-        picture = generator.preview(ws)
-        terms = {
-            "pixel": (importance * (picture - target).square()).mean(),
-            "lpips": perceptual(picture, target).mean(),
-            "identity": 1 - (embed(picture) * wanted).sum(),
-            "prior": shared.square().mean(),
-            "offset": offsets.square().mean(),
-        }
-        loss = torch.stack([getattr(config, k) * v for k, v in terms.items()]).sum()
+        terms = likeness(ws)
+        terms |= {"prior": shared.square().mean(), "offset": offsets.square().mean()}
+        loss = weighted(terms)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -123,6 +135,23 @@ def project(
     with torch.no_grad():
         ws = axes.unwhiten(shared[:, None] + offsets)
     return Projection(ws.detach(), history)
+
+
+@torch.no_grad()
+def _best_start(
+    axes: _WhitenedAxes, candidates: int, loss: Callable[[Tensor], float], show: bool
+) -> Tensor:
+    """The whitened code (1, 512) with the least loss, of the mean and random ones."""
+    rng = torch.Generator().manual_seed(0)
+    others = START_SPREAD * torch.randn(candidates, len(axes.mean), generator=rng)
+    codes = torch.cat([torch.zeros(1, len(axes.mean)), others]).to(axes.mean.device)
+    bar = tqdm(codes.split(1), desc="look for a start", disable=not show)
+    losses = [
+        loss(axes.unwhiten(code[:, None].expand(-1, Generator.num_ws, -1)))
+        for code in bar
+    ]
+    best = min(range(len(losses)), key=losses.__getitem__)
+    return codes[best : best + 1].clone()
 
 
 class _WhitenedAxes:
