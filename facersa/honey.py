@@ -14,7 +14,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 from torch import Tensor
 
 from facersa.ops import check_shape
@@ -29,60 +28,40 @@ class HoneyPrior:
 
     The rows of whitened coordinates z are taken apart by an orthonormal cosine
     transform: coefficient 0 is sqrt(rows) times the mean row, the others are
-    contrasts between rows. Coefficient j along axis k of w, with eigenvalue
-    v_k, has variance scales[j]^2 + drifts[j]^2 / v_k: a part shaped like w, and
-    one that is equal in all directions of w, as inversion by descent leaves it.
-    Divided by that deviation it follows a standard normal, with a share
-    ``tail_weight`` of one ``tail_scale`` times as wide.
+    contrasts between rows. Coefficient j divided by scales[j] follows a standard
+    normal, with a share ``tail_weight`` of one ``tail_scale`` times as wide.
+
+    The defaults are about what inversions of photographs measure.
     """
 
-    scales: tuple[float, ...] = (3.3,) + (0.53,) * 15
-    drifts: tuple[float, ...] = (0.0,) * 16
+    scales: tuple[float, ...] = (3.2,) + (0.3,) * 15
     tail_weight: float = 1 / 256
     tail_scale: float = 4.0
 
     def __post_init__(self) -> None:
-        numbers = (*self.scales, *self.drifts, self.tail_weight, self.tail_scale)
+        numbers = (*self.scales, self.tail_weight, self.tail_scale)
         if (
-            len(self.scales) != len(self.drifts)
-            or not all(math.isfinite(number) for number in numbers)
+            not all(math.isfinite(number) for number in numbers)
+            or len(self.scales) < 2
             or not all(1e-6 <= scale <= 1e6 for scale in self.scales)
-            or not all(0 <= drift <= 1e6 for drift in self.drifts)
             or not (0 <= self.tail_weight < 1 and 1 <= self.tail_scale <= 100)
         ):
             raise ValueError(
-                "a prior needs as many positive scales as drifts >= 0, a tail "
-                f"weight in [0, 1) and a tail scale in [1, 100], got {self}."
+                "a prior needs positive scales, a tail weight in [0, 1) and a tail "
+                f"scale in [1, 100], got {self}."
             )
 
     @classmethod
     def fit(cls, ws: Tensor, statistics: WStatistics) -> HoneyPrior:
-        """Fit scales and drifts to codes ``ws`` (n, rows, D), by second moments.
-
-        Axes are pooled in bins of 32, so that a dozen people are enough.
-        """
+        """The prior whose scales are those of codes ``ws`` (n, rows, D)."""
         check_shape(ws, None, None, len(statistics.mean), name="ws")
-        basis = _cosine_basis(ws.shape[1])
-        power = (basis @ statistics.whiten(ws)).square().mean(0)
-        inverse = (1 / statistics.eigenvalues).split(32)
-        regressor = np.array([[1.0, float(part.mean())] for part in inverse])
-        found = []
-        for row in power:
-            target = np.array([float(part.mean()) for part in row.split(32)])
-            # Dividing by the target makes every bin's relative error count alike.
-            weighted = regressor / np.maximum(target, 1e-12)[:, None]
-            found.append(nnls(weighted, np.ones(len(target)))[0].tolist())
-        # The tails widen a draw too, and a draw is to be as wide as the codes.
-        widening = 1 + cls.tail_weight * (cls.tail_scale**2 - 1)
-        return cls(
-            scales=tuple(max((a / widening) ** 0.5, 1e-3) for a, _ in found),
-            drifts=tuple((b / widening) ** 0.5 for _, b in found),
-        )
+        power = (_cosine_basis(ws.shape[1]) @ statistics.whiten(ws)).square()
+        return cls(scales=tuple(power.mean((0, 2)).sqrt().clamp(min=1e-3).tolist()))
 
     def standardise(self, ws: Tensor, statistics: WStatistics) -> Tensor:
         """Codes (..., rows, D) to coefficients that should be standard normal."""
         basis = _cosine_basis(len(self.scales))
-        return basis @ statistics.whiten(ws) / self._deviations(statistics)
+        return basis @ statistics.whiten(ws) / self._deviations
 
     def encode(self, ws: Tensor, statistics: WStatistics) -> np.ndarray:
         """One code (rows, D) to uniform numbers: (rows, D) uint16.
@@ -96,7 +75,7 @@ class HoneyPrior:
     def decode(self, levels: np.ndarray, statistics: WStatistics) -> Tensor:
         """The inverse of ``encode``: any numbers give a code (rows, D) float32."""
         table = _quantiles(self.tail_weight, self.tail_scale)
-        x = torch.from_numpy(table[levels]) * self._deviations(statistics)
+        x = torch.from_numpy(table[levels]) * self._deviations
         return statistics.unwhiten(_cosine_basis(len(self.scales)).T @ x).float()
 
     def quantise(self, ws: Tensor, statistics: WStatistics) -> Tensor:
@@ -109,12 +88,9 @@ class HoneyPrior:
         rounded = [self.decode(self.encode(w, statistics), statistics) for w in ws]
         return torch.stack(rounded).to(ws.dtype)
 
-    def _deviations(self, statistics: WStatistics) -> Tensor:
-        scales, drifts = (
-            torch.tensor(values, dtype=torch.float64)[:, None]
-            for values in (self.scales, self.drifts)
-        )
-        return (scales.square() + drifts.square() / statistics.eigenvalues).sqrt()
+    @property
+    def _deviations(self) -> Tensor:
+        return torch.tensor(self.scales, dtype=torch.float64)[:, None]
 
 
 def _cosine_basis(rows: int) -> Tensor:

@@ -351,4 +351,5 @@ def project_config(steps: int | None) -> ProjectConfig:
         return ProjectConfig()
     if steps < 1:
         raise ImageError(f"an inversion needs at least 1 step, got {steps}.")
-    return replace(ProjectConfig(), steps=steps)
+    default = ProjectConfig()
+    return replace(default, steps=steps, candidates=min(default.candidates, steps))

@@ -18,7 +18,7 @@ def test_a_few_steps_move_towards_the_face_and_repeat_exactly(
 ) -> None:
     target = Renderer(generator).full(generator.sample([41], 0.7))
     judge, perceptual = load_identity(), load_lpips()
-    config = replace(ProjectConfig(), steps=8)
+    config = replace(ProjectConfig(), steps=8, candidates=3)
     runs = [
         project(
             generator,

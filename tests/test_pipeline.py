@@ -39,7 +39,7 @@ def engine(generator: Generator) -> FaceRSA:
 @pytest.fixture(scope="module")
 def inversion(engine: FaceRSA, astronaut: torch.Tensor) -> Inversion:
     """Two steps only: these tests are about the way, not the likeness."""
-    return engine.invert(astronaut, config=ProjectConfig(steps=2), progress=False)
+    return engine.invert(astronaut, config=project_config(2), progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +233,6 @@ def test_carries_code_of_other_files() -> None:
 
 def test_steps_are_checked() -> None:
     assert project_config(None) == ProjectConfig()
-    assert project_config(9).steps == 9
+    assert (project_config(9).steps, project_config(9).candidates) == (9, 9)
     with pytest.raises(ImageError, match="at least 1"):
         project_config(0)

@@ -207,7 +207,7 @@ def test_no_bytes_raise_anything_else(junk: bytes) -> None:
     [
         {"params": 3},
         {"geometry": None},
-        {"prior": {"scales": [1.0], "drifts": [0.0]}},
+        {"prior": {"scales": [1.0]}},
         {"prior": {"scales": [10**400] * 16}},
         {"prior": {"scales": "abc"}},
         {"prior": {"tail_scale": float("nan")}},
@@ -281,7 +281,7 @@ def test_other_statistics_are_noticed() -> None:
 
 
 def test_a_fitted_prior_travels_with_the_file() -> None:
-    prior = HoneyPrior(scales=(5.0,) + (1.0,) * 15, drifts=(0.1,) * 16)
+    prior = HoneyPrior(scales=(5.0,) + (1.0,) * 15)
     found = unseal(sealed_file("honey", prior=prior))
     assert found.prior == prior
     assert torch.equal(found.code(E), prior.quantise(person(), STATS))
@@ -317,7 +317,7 @@ def test_known_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The format is for ever: these bytes must decode to these numbers."""
     monkeypatch.undo()  # the real cost of argon2id
     plain = WStatistics(torch.zeros(512), torch.ones(512), torch.eye(512))
-    prior = HoneyPrior(scales=(3.0,) + (0.5,) * 15, drifts=(0.1,) * 16)
+    prior = HoneyPrior(scales=(3.0,) + (0.5,) * 15)
     body = packed(prior=prior, statistics=plain, nonce=bytes(range(12)))
     head, start = b"\x01\x02\x00\x10\x02\x00", HEAD.size + 28
     assert body[:6] == head and body[HEAD.size : start] == SALT + bytes(range(12))
