@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -49,15 +50,33 @@ def z_of(seed: int) -> torch.Tensor:
 def test_eight_people_equal_the_published_network(
     generator: Generator, published: dict[str, Any]
 ) -> None:
+    """To 1e-4, but for a handful of pixels where float32 itself is not that exact."""
     renderer = Renderer(generator)
     for seed in SEEDS:
         w = generator.map(z_of(seed))
         expected_w = published["Mapping"]([z_of(seed).numpy()])[0]
         np.testing.assert_allclose(w.numpy(), expected_w, atol=1e-4)
+        w = generator.truncate(w, 0.7)
         expected = published["Synthesis"]([w.numpy()])[0]
         ws = generator.broadcast(w)
-        assert np.abs(generator.synthesize(ws).numpy() - expected).max() < 1e-4
-        assert np.abs(renderer.full(ws).numpy() - expected).max() < 1e-4
+        for ours in (generator.synthesize(ws), renderer.full(ws)):
+            error = np.abs(ours.numpy() - expected)
+            assert error.mean() < 3e-6
+            assert (error > 1e-4).mean() < 1e-4
+            assert error.max() < 5e-4
+
+
+def test_the_module_is_as_near_the_truth_as_the_published_network(
+    generator: Generator, published: dict[str, Any]
+) -> None:
+    """Against the same sums in float64, for the person with the largest rounding."""
+    w = generator.map(z_of(0))
+    ws = generator.broadcast(w)
+    exact = copy.deepcopy(generator.synthesis).double()(ws.double()).numpy()
+    ours = np.abs(generator.synthesize(ws).numpy() - exact)
+    theirs = np.abs(published["Synthesis"]([w.numpy()])[0] - exact)
+    assert ours.mean() < theirs.mean() < 3e-6
+    assert ours.max() < 5e-4 and theirs.max() < 5e-4
 
 
 def test_people_depend_on_their_seed_only(generator: Generator) -> None:

@@ -16,7 +16,8 @@ def test_fast_pictures_equal_the_module(generator: Generator) -> None:
     renderer, ws = Renderer(generator), generator.sample([5, 6], 0.85)
     full = renderer.full(ws)
     assert full.shape == (2, 3, 1024, 1024)
-    assert (full[1:] - generator.synthesize(ws[1:])).abs().max() < 1e-4
+    error = (full[1:] - generator.synthesize(ws[1:])).abs()
+    assert error.mean() < 3e-6 and error.max() < 5e-4
     preview = renderer.preview(ws)
     assert preview.shape == (2, 3, 256, 256)
     assert (preview - generator.preview(ws)).abs().max() < 1e-3

@@ -126,14 +126,15 @@ def test_it_knows_which_of_the_pair_sealed_it() -> None:
 
 
 def test_a_wrong_password_gives_another_person() -> None:
-    """No error, and codes whose whitened coordinates are standard normal."""
+    """No error, and codes spread like the prior's."""
     found, right = unseal(sealed_file("honey")), STATS.whiten(person())[0]
     wrong = [E.flip(0), E.flip(64), E.flip(127)]
     wrong += [Password.random(128, seed=seed) for seed in range(1, 10)]
     codes = torch.cat([found.code(password) for password in wrong])
     assert codes.isfinite().all() and codes.dtype == torch.float32
     z = STATS.whiten(codes)
-    assert z.mean().abs() < 0.03 and abs(z.std() - 1) < 0.02
+    spread = (sum(scale**2 for scale in HoneyPrior().scales) / 16) ** 0.5
+    assert z.mean().abs() < 0.03 and abs(z.std() / spread - 1) < 0.04
     assert (z.abs() > 4).double().mean() < 4e-3
     x = HoneyPrior().standardise(codes, STATS).flatten().sort().values
     share = (torch.arange(len(x)) + 0.5) / len(x)
@@ -330,4 +331,4 @@ def test_known_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Also computed apart from this package, with ChaCha20 written out by hand.
-KNOWN = [-0.111729, -0.104461, -0.162288, -1.071392]
+KNOWN = [-0.114439, -0.107312, -0.164016, -1.055466]
