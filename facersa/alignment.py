@@ -196,8 +196,8 @@ def _choose(boxes: list[Box], face: int | None) -> Box:
         )
         wish = "" if face is None else f" and none has number {face}"
         raise ImageError(
-            f"the photo shows {len(boxes)} face(s){wish}; choose one by its number, "
-            f"left to right ({where})."
+            f"the photo shows {len(boxes)} face(s){wish}; choose one with --face "
+            f"N, counted from the left ({where})."
         )
     return boxes[face]
 

@@ -324,6 +324,11 @@ def _explain(package: Package, log: str) -> None:
             f"the index delivered another {package.archive} than the one this "
             "program knows; nothing of it was kept: do not trust that index."
         )
+    if "No space left on device" in log:
+        raise AssetError(
+            f"no space is left for {package.archive} ({package.size >> 20} MiB) in "
+            f"{cache_folder()}; free some space or set FACERSA_CACHE to another folder."
+        )
     lines = [line for line in log.splitlines() if line.strip()]
     last = lines[-1] if lines else "no reason given"
     reason = next((line for line in lines if "rror" in line), last)

@@ -114,6 +114,12 @@ def test_a_full_disk_is_named(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert left_over(toy) == set()
 
 
+def test_a_disk_that_fills_up_while_downloading_is_named() -> None:
+    log = "Traceback ...\nOSError: [Errno 28] No space left on device\n"
+    with pytest.raises(AssetError, match="no space is left.*FACERSA_CACHE"):
+        assets._explain(TOY, log)
+
+
 def test_no_network_names_the_cure(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (toy / "archives" / TOY.archive).unlink()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
