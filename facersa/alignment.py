@@ -28,6 +28,7 @@ MIN_SIDE = 64  # pixels: below, a photo or a face does not show a person
 MAX_REACH = 10  # photo sides: what a stored place may claim at most
 SEARCH_SIDES = (1024, 2048)  # dlib sees faces above 80 pixels, so look twice
 CLEAR_FACE = 0.3  # on dlib's score
+ROUNDNESS = 2.5  # of the pasted region: 2 is an ellipse, infinity the whole square
 SHOWS_IT = 2 / 255  # mean difference, about twice what rounding to 8 bits makes
 
 
@@ -231,7 +232,7 @@ def paste(
     aligned: Aligned,
     *,
     replaces: Tensor | None = None,
-    feather: float = 0.1,
+    feather: float = 0.25,
 ) -> Tensor:
     """Put an edited face back into its photo.
 
@@ -242,7 +243,7 @@ def paste(
         replaces: the face (1, 3, S, S) that was pasted there before, if any. Where
             the photo indeed shows it, its share of the faded edge is taken out,
             so that no ghost of it stays; where it does not, it is ignored.
-        feather: share of the crop's side over which it fades at each edge.
+        feather: share of the way from the edge to the centre over which it fades.
 
     Returns:
         A new photo; pixels outside the crop are bit for bit those of ``photo``.
@@ -271,9 +272,11 @@ def paste(
     )
     offsets = torch.stack([x, y], dim=-1) - torch.from_numpy(origin)
     unit = offsets @ torch.from_numpy(np.linalg.inv(linear)).T
-    inside = torch.minimum(unit, 1 - unit) / feather  # 0 on an edge, 1 well inside
-    ramp = inside.clamp(0, 1)
-    mask = (ramp * ramp * (3 - 2 * ramp)).prod(-1).to(photo.dtype)
+    # 0 in the centre, 1 on a rounded square that touches the edges of the crop:
+    # its corners show the scene, where a new background would be seen most.
+    away = (2 * unit - 1).abs().pow(ROUNDNESS).sum(-1).pow(1 / ROUNDNESS)
+    ramp = ((1 - away) / feather).clamp(0, 1)
+    mask = (ramp * ramp * (3 - 2 * ramp)).to(photo.dtype)
     warped = _warp(face_image, unit, aligned.side)
     old = photo[:, :, top:bottom, left:right]
     blend = old + mask * (warped - old)
