@@ -347,6 +347,6 @@ def table(result: Mapping[str, Any]) -> str:
             continue
         lines.append(
             f"({row['property']}) {row['pair']:<22} {row['metric']:<12} {judge:<8}"
-            f"{row['mean']:9.4f}  [{row['low']:.4f}, {row['high']:.4f}]  n={row['n']}"
+            f"{row['mean']:10.4g}  [{row['low']:.4g}, {row['high']:.4g}]  n={row['n']}"
         )
     return "\n".join(lines)

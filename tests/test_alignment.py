@@ -138,7 +138,9 @@ def test_several_faces_ask_for_a_choice(
     astronaut: Tensor, aligned: Aligned, faces: HeldOutFaces
 ) -> None:
     pair = torch.cat([astronaut, astronaut.flip(3)], dim=3)[:, :, :300]
-    with pytest.raises(ImageError, match=r"2 face.*counted from the left \(0: x 17\d-2"):
+    with pytest.raises(
+        ImageError, match=r"2 face.*counted from the left \(0: x 17\d-2"
+    ):
         align(pair, faces=faces)
     with pytest.raises(ImageError, match="none has number 2"):
         align(pair, faces=faces, face=2)
