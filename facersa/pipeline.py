@@ -19,10 +19,8 @@ from facersa.generator import Generator, load_generator
 from facersa.heldout import HeldOutFaces, load_held_out_faces
 from facersa.honey import HoneyPrior
 from facersa.images import decode_image, png_bytes, read_png_chunks
-from facersa.judges import (
-    load_identity,
-    load_lpips,
-)
+from facersa.judges import load_identity, load_lpips
+from facersa.mapper import MAPPERS, Mapper, fingerprint, load_mapper
 from facersa.password import DEFAULT_BITS, MAX_BITS, Password, new_salt, total
 from facersa.rendering import Renderer
 from facersa.rotation import RotationCipher, WStatistics
@@ -37,19 +35,30 @@ class Secrets:
         texts: typed passwords; encrypting adds their codes, decrypting takes
             them off.
         codes: raw codes as ``facersa pair`` prints them, added as they are.
+
+    Raises:
+        PasswordError: one string where a tuple of them belongs; taken as it is, each
+            of its letters would be a password.
     """
 
     texts: tuple[str, ...] = ()
     codes: tuple[Password, ...] = ()
 
+    def __post_init__(self) -> None:
+        if isinstance(self.texts, str):
+            raise PasswordError(
+                "expected a tuple of passwords, got one string; write "
+                "Secrets((password,))."
+            )
+
     def __repr__(self) -> str:
         return f"Secrets({len(self.texts)} texts, {len(self.codes)} codes)"
 
-    def num_bits(self, wish: int | None = None) -> int:
-        """Length of the code: as wished, else as the raw codes say, else 128."""
+    def num_bits(self, wish: int | None = None, *, default: int = DEFAULT_BITS) -> int:
+        """Length of the code: as wished, else as raw codes say, else ``default``."""
         if wish is not None:
             return wish
-        return self.codes[0].num_bits if self.codes else DEFAULT_BITS
+        return self.codes[0].num_bits if self.codes else default
 
     def password(
         self, *, salt: bytes, num_bits: int, decrypt: bool = False
@@ -105,28 +114,52 @@ class FaceRSA:
 
     Args:
         generator: the frozen generator, with its preview head.
-        layers: rows of W+ that are edited, 0-based.
-        kappa: push away from the person; None for the cipher's default.
+        cipher: "rotation" (exact, any number of bits), or a trained mapper:
+            "steered" or "faithful" (the paper's), of 16 bits.
+        layers: rows of W+ that the rotation edits, 0-based.
+        kappa: the rotation's push away from the person; None for its default.
+
+    Raises:
+        FaceRSAError: settings that make no sense, or missing weights.
     """
 
     def __init__(
         self,
         generator: Generator | None = None,
         *,
+        cipher: str = "rotation",
         layers: Sequence[int] | None = None,
         kappa: float | None = None,
     ) -> None:
-        self.generator = generator if generator is not None else load_generator()
-        self.renderer = Renderer(self.generator)
-        self.statistics = WStatistics.load()
+        self._mapper: Mapper | None = None
         self._options: dict[str, Any] = {}
         if layers is not None:
             self._options["layers"] = tuple(layers)
         if kappa is not None:
             self._options["kappa"] = kappa
+        self._name = cipher
+        if cipher in MAPPERS:
+            if self._options:
+                raise FaceRSAError(
+                    "layers and kappa belong to the rotation cipher; a trained "
+                    "mapper has its own, so leave them out."
+                )
+            self._mapper = load_mapper(cipher)
+        elif cipher != "rotation":
+            raise FaceRSAError(
+                f"the cipher is one of {('rotation', *MAPPERS)}, got {cipher!r}."
+            )
+        self.generator = generator if generator is not None else load_generator()
+        self.renderer = Renderer(self.generator)
+        self.statistics = WStatistics.load()
         self._faces: HeldOutFaces | None = None
 
         self.cipher()  # so that senseless settings are named now, not after the work
+
+    @property
+    def default_bits(self) -> int:
+        """Length of codes made from typed passwords, unless told otherwise."""
+        return DEFAULT_BITS if self._mapper is None else self._mapper.num_bits
 
     @property
     def faces(self) -> HeldOutFaces:
@@ -135,13 +168,22 @@ class FaceRSA:
             self._faces = load_held_out_faces()
         return self._faces
 
-    def cipher(self, num_bits: int = DEFAULT_BITS) -> RotationCipher:
+    def cipher(self, num_bits: int | None = None) -> RotationCipher | Mapper:
         """The cipher with this object's settings for codes of ``num_bits``.
 
         Raises:
-            PasswordError: a number of bits that makes no sense.
+            PasswordError: a number of bits that makes no sense, or that a trained
+                mapper does not have.
             FaceRSAError: rows or a kappa that make no sense.
         """
+        num_bits = self.default_bits if num_bits is None else num_bits
+        if self._mapper is not None:
+            if num_bits != self._mapper.num_bits:
+                raise PasswordError(
+                    f"the trained mapper takes codes of {self._mapper.num_bits} bits, "
+                    f"got {num_bits}; use those, or the rotation cipher."
+                )
+            return self._mapper
         if not 1 <= num_bits <= MAX_BITS:
             raise PasswordError(f"expected 1 to {MAX_BITS} bits, got {num_bits}.")
         try:
@@ -209,7 +251,8 @@ class FaceRSA:
             PasswordError: no password, or passwords that cancel out.
         """
         salt = new_salt()
-        password = secrets.password(salt=salt, num_bits=secrets.num_bits(num_bits))
+        num_bits = secrets.num_bits(num_bits, default=self.default_bits)
+        password = secrets.password(salt=salt, num_bits=num_bits)
         if password.is_zero:
             raise PasswordError(
                 "these passwords cancel out, so the face would stay as it is; "
@@ -226,7 +269,7 @@ class FaceRSA:
             mode=mode,
             password=password,
             salt=salt,
-            params=_params(cipher),
+            params=self._params(cipher),
             geometry=geometry,
             statistics=self.statistics,
         )
@@ -303,34 +346,53 @@ class FaceRSA:
             data = png_bytes(image)
         return Encrypted(data, image, face, ws)
 
-    def _cipher_of(self, sealed: Sealed) -> RotationCipher:
+    def _cipher_of(self, sealed: Sealed) -> RotationCipher | Mapper:
         try:
-            if sealed.params["cipher"] != "rotation":
-                raise ValueError(f"unknown cipher {sealed.params['cipher']!r}")
-            options = {k: v for k, v in sealed.params.items() if k != "cipher"}
-            rows = [*options["layers"], options["context"]]
             if sealed.shape != (self.generator.num_ws, self.generator.w_dim):
                 raise ValueError(f"a code of shape {sealed.shape}")
+            params = dict(sealed.params)
+            name = params.pop("cipher")
+            if name == "mapper":
+                return self._stored_mapper(**params)
+            if name != "rotation":
+                raise ValueError(f"unknown cipher {name!r}")
+            rows = [*params["layers"], params["context"]]
             if not all(type(r) is int and r < self.generator.num_ws for r in rows):
                 raise ValueError(f"rows {rows}")
-            if not 1 <= options["num_bits"] <= MAX_BITS:
-                raise ValueError(f"{options['num_bits']} bits")
-            return RotationCipher(self.statistics, **options)
+            if not 1 <= params["num_bits"] <= MAX_BITS:
+                raise ValueError(f"{params['num_bits']} bits")
+            return RotationCipher(self.statistics, **params)
         except (KeyError, TypeError, ValueError) as error:
             raise SealedError(
                 f"this file asks for a cipher this version does not know ({error}); "
                 "upgrade facersa."
             ) from error
 
+    def _stored_mapper(self, *, mapper: str, weights: str, num_bits: int) -> Mapper:
+        if mapper not in MAPPERS:
+            raise ValueError(f"unknown mapper {mapper!r}")
+        loaded = self._mapper if mapper == self._name else None
+        loaded = load_mapper(mapper) if loaded is None else loaded
+        if (fingerprint(loaded), loaded.num_bits) != (weights, num_bits):
+            raise ValueError(f"other weights of the {mapper} mapper")
+        return loaded
 
-def _params(cipher: RotationCipher) -> dict[str, Any]:
-    return {
-        "cipher": "rotation",
-        "layers": list(cipher.layers),
-        "num_bits": cipher.num_bits,
-        "kappa": cipher.kappa,
-        "context": cipher.context,
-    }
+    def _params(self, cipher: RotationCipher | Mapper) -> dict[str, Any]:
+        """What a file must say for its cipher to be built again."""
+        if not isinstance(cipher, RotationCipher):
+            return {
+                "cipher": "mapper",
+                "mapper": self._name,
+                "weights": fingerprint(cipher),
+                "num_bits": cipher.num_bits,
+            }
+        return {
+            "cipher": "rotation",
+            "layers": list(cipher.layers),
+            "num_bits": cipher.num_bits,
+            "kappa": cipher.kappa,
+            "context": cipher.context,
+        }
 
 
 def carries_code(data: bytes) -> bool:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,8 @@ class _Preview(nn.Module):
 class Renderer:
     """Pictures of codes, at full size or as previews, without gradients.
 
+    Threads may share one: each of the two networks paints for one at a time.
+
     Args:
         generator: whose pictures are made; its device decides the engine.
     """
@@ -50,6 +53,7 @@ class Renderer:
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
         self._compiled: dict[str, Any] = {}
+        self._turn = {kind: threading.Lock() for kind in (FULL, PREVIEW)}
 
     def full(self, ws: Tensor) -> Tensor:
         """W+ (B, 16, 512) to (B, 3, 1024, 1024), about in [-1, 1]."""
@@ -69,8 +73,10 @@ class Renderer:
                 render = self.generator.synthesize if full else self.generator.preview
                 yield render(code.to(device)).cpu()
             else:
-                picture = self._network(kind)([code.cpu().contiguous().numpy()])[0]
-                yield torch.from_numpy(picture.copy())
+                array = code.cpu().contiguous().numpy()
+                with self._turn[kind]:
+                    picture = self._network(kind)([array])[0].copy()
+                yield torch.from_numpy(picture)
 
     def _network(self, kind: str) -> Any:
         if kind not in self._compiled:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import save
@@ -63,7 +63,15 @@ class Task(Protocol):
 
     @property
     def module(self) -> nn.Module:
-        """What is trained."""
+        """All that a checkpoint must hold; what needs a gradient is trained."""
+
+    @property
+    def product(self) -> nn.Module:
+        """The part of ``module`` whose weights the run is made for."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What rebuilds the task, as JSON: kept with the run and in the card."""
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Make data and initial weights; called once, also when resuming."""
@@ -94,11 +102,11 @@ def open_run(folder: str | Path, *, resume: bool) -> Path:
     return path
 
 
-def stored_config(folder: Path) -> TrainConfig:
-    """The settings of the run in ``folder``, to go on with it."""
+def stored_run(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    """Configuration and task settings of the run in ``folder``, to go on with it."""
     _, _, meta = load_state(folder / "state")
     try:
-        return TrainConfig(**meta["config"])
+        return TrainConfig(**meta["config"]), meta["settings"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(
             f"{folder} was made by another version ({error}); start a new run."
@@ -106,12 +114,20 @@ def stored_config(folder: Path) -> TrainConfig:
 
 
 def train(
-    task: Task, config: TrainConfig, folder: Path, *, progress: bool = True
+    task: Task,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    progress: bool = True,
+    report: Callable[[dict[str, float]], None] | None = None,
+    until: int | None = None,
 ) -> dict[str, float]:
     """Run ``task`` to the end, resuming whatever ``folder`` holds.
 
     Writes ``state*`` (checkpoints), ``log.jsonl`` and, at the end,
     ``{task.name}.safetensors`` with the averaged weights and a JSON card.
+    ``report`` is called with the figures of every step, for live plots. ``until``
+    ends the run after so many steps, short of ``config.steps``; the card says so.
 
     Raises:
         CheckpointError: the folder belongs to another task or other settings.
@@ -122,11 +138,12 @@ def train(
     optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=(0.9, 0.99))
     average = {k: v.detach().clone() for k, v in task.module.state_dict().items()}
     start = _resume(task, config, folder, optimizer, average)
+    end = config.steps if until is None else max(start, min(until, config.steps))
     log = _open_log(folder / "log.jsonl", start)
     bar = tqdm(
-        range(start, config.steps),
+        range(start, end),
         initial=start,
-        total=config.steps,
+        total=end,
         desc=f"train {task.name}",
         disable=not progress,
     )
@@ -150,18 +167,31 @@ def train(
             )
             figures = {"step": step, "loss": loss.item(), **figures}
             log.write(json.dumps(figures) + "\n")
+            if report is not None:
+                report(figures)
             bar.set_postfix(loss=f"{loss.item():.4f}")
-            if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+            if (step + 1) % config.save_every == 0 or step + 1 == end:
                 log.flush()
                 _save(task, config, folder, step + 1, optimizer, average)
-    weights = {name: value.half().contiguous() for name, value in average.items()}
-    task.module.load_state_dict({name: w.float() for name, w in weights.items()})
+    task.module.load_state_dict({k: v.half().float() for k, v in average.items()})
     results = task.measure()  # of what is shipped, rounding included
+    weights = {k: v.half().contiguous() for k, v in task.product.state_dict().items()}
     write_atomic(folder / f"{task.name}.safetensors", save(weights))
-    card = {"task": task.name, "config": asdict(config), "results": results}
-    card["versions"] = {"torch": torch.__version__}
+    card = {
+        "task": task.name,
+        "config": asdict(config),
+        "steps_done": end,
+        "settings": _plain(task.settings),
+        "results": results,
+        "versions": {"torch": torch.__version__},
+    }
     write_atomic(folder / f"{task.name}.json", json.dumps(card, indent=1).encode())
     return results
+
+
+def _plain(settings: Mapping[str, Any]) -> Any:
+    """As JSON gives it back: tuples become lists."""
+    return json.loads(json.dumps(settings))
 
 
 def _schedule(done: float) -> float:
@@ -189,6 +219,12 @@ def _open_log(path: Path, start: int):  # type: ignore[no-untyped-def]
     return path.open("a")
 
 
+def _identity(task: Task, config: TrainConfig) -> dict[str, Any]:
+    """What two runs must share for one to go on with the other's state."""
+    settings = _plain(task.settings)
+    return {"task": task.name, "config": asdict(config), "settings": settings}
+
+
 def _save(
     task: Task,
     config: TrainConfig,
@@ -204,7 +240,7 @@ def _save(
             "optimizer": optimizer.state_dict(),
         }
     )
-    meta = {"task": task.name, "config": asdict(config), "layout": layout}
+    meta = _identity(task, config) | {"layout": layout}
     save_state(folder / "state", step, tensors, meta)
 
 
@@ -218,11 +254,13 @@ def _resume(
     if not (folder / "state").exists():
         return 0
     step, tensors, meta = load_state(folder / "state")
-    if (meta["task"], meta["config"]) != (task.name, asdict(config)):
-        raise CheckpointError(
-            f"{folder} holds a {meta['task']} run with settings {meta['config']}; "
-            "use the same settings or another folder."
-        )
+    expected = _identity(task, config)
+    for name, value in expected.items():
+        if meta.get(name) != value:
+            raise CheckpointError(
+                f"{folder} holds a run with {name} {meta.get(name)}; use the same or "
+                "another folder."
+            )
     state = unflatten(tensors, meta["layout"])
     task.module.load_state_dict(state["module"])
     optimizer.load_state_dict(state["optimizer"])

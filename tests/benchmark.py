@@ -1,29 +1,65 @@
-"""How fast a full picture is painted, side by side in one run, as ratios.
+"""How fast pictures are painted and sliders answer, side by side, as ratios.
 
 Run it by hand on a quiet machine: ``python tests/benchmark.py``. It is no test:
-a timing says something about a machine, not about the code being right.
+a timing says something about a machine, not about the code being right. So it
+begins with how busy the machine is.
 
-The reference is the published OpenVINO network run as it is (one w for all
-rows). Rounds alternate between the candidates, so that a busy moment hits all.
+Painting: the reference is the published OpenVINO network run as it is (one w for
+all rows). Sliders: in a real Jupyter kernel, from the message that a hand moved
+one to the message with the new picture; the reference is ``Renderer.preview``
+alone, in the same kernel. Rounds alternate between the candidates, so that a busy
+moment hits all. Training: forward and backward for each person of a step, on CUDA
+where there is one; the reference is one person a step of the steered mapper.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import openvino as ov
 import torch
+from live_kernel import LiveKernel
 
 from facersa import assets
 from facersa.generator import load_generator
+from facersa.judges import load_identity, load_landmarks, load_lpips
+from facersa.live import REST
+from facersa.mapper import load_teacher
+from facersa.mapper_task import MapperTask, mapper_preset
+from facersa.parsing import load_parser
 from facersa.rendering import Renderer
 
 ROUNDS = 9
+MOVES, DRAG = 40, 10  # moves in all, and without a rest
+FIGURE = """
+import time
+from facersa.explore import Frame, explore
+from facersa.generator import load_generator
+from facersa.rendering import Renderer
+generator = load_generator()
+renderer = Renderer(generator)
+def maker(render, kind):
+    def make(person):
+        return Frame(render(generator.sample([person], 0.7)), {kind: person})
+    return make
+def bare(person):
+    ws = generator.sample([person], 0.7)
+    begin = time.perf_counter()
+    renderer.preview(ws)
+    print(time.perf_counter() - begin)
+for render in (renderer.preview, renderer.full):
+    render(generator.sample([0], 0.7))
+explore(maker(renderer.full, "full"), {"person": range(%d)}, name="people",
+        alt="A generated face", quick=maker(renderer.preview, "quick"))
+"""
 
 
 def published_network() -> Callable[[torch.Tensor], object]:
@@ -41,8 +77,108 @@ def published_network() -> Callable[[torch.Tensor], object]:
     return lambda ws: network([ws[:, 0].numpy()])[0]
 
 
+def slider_latency() -> dict[str, list[float]]:
+    """Seconds from a move to its picture: new ones, kept ones, beside a full one."""
+    environment = {k: v for k, v in os.environ.items() if k != "FACERSA_PAGE"}
+    with LiveKernel(environment) as kernel:
+        kernel.run(FIGURE % (2 * MOVES + 2))
+        slider = kernel.find("SelectionSliderModel")[0]
+
+        def drawn(kind: str, person: int) -> bool:
+            number = f"<dt>{kind}</dt><dd>{person}</dd>"
+            html = (kernel.states[w]["value"] for w in kernel.find("HTMLModel"))
+            return any(number in text for text in html)
+
+        def move(person: int) -> float:
+            begin = time.perf_counter()
+            kernel.move(slider, person)
+            kernel.until(lambda: drawn("quick", person) or drawn("full", person))
+            return time.perf_counter() - begin
+
+        def bare(person: int) -> float:
+            kernel.run(f"bare({person})")
+            return float(kernel.printed.split()[-1])
+
+        alone, new, kept, beside = [], [], [], []
+        kernel.until(lambda: drawn("full", 0))
+        for first in range(1, MOVES, DRAG):
+            drag = range(first, first + DRAG)
+            alone += [bare(person) for person in drag]
+            new += [move(person) for person in drag]
+            kept += [move(person) for person in drag]
+            # No full picture may be in the making while the reference is painted.
+            kernel.until(partial(drawn, "full", drag[-1]))
+        for person in range(MOVES + 1, 2 * MOVES + 1):
+            beside.append(move(person))
+            time.sleep(REST + 0.05)
+        return {
+            "Renderer.preview alone": alone,
+            "a move, new picture": new,
+            "a move, picture seen before": kept,
+            "a move while a full one is painted": beside,
+        }
+
+
+def report(times: dict[str, list[float]]) -> None:
+    """Print best, median and worst in seconds, and the median's ratio to the first.
+
+    On a busy machine the best tells most of what a quiet one would do.
+    """
+    reference = statistics.median(next(iter(times.values())))
+    for name, values in times.items():
+        median = statistics.median(values)
+        print(
+            f"{name:<38} best {min(values):6.3f}   median {median:6.3f}   "
+            f"worst {max(values):6.3f}   ratio {median / reference:5.2f}"
+        )
+
+
+def training() -> dict[str, list[float]]:
+    """Seconds of a training step of a mapper, for each person in it."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    networks = (
+        load_generator(device),
+        load_identity(device),
+        load_landmarks(device),
+        load_parser(device),
+        load_lpips("alex", device),
+    )
+    counts = {"cpu": (1, 4), "cuda": (1, 8, 32)}[device]
+    found: dict[str, list[float]] = {}
+    for kind, stage, batch in [
+        *(("steered", "painted", count) for count in counts),
+        *(("faithful", "painted", count) for count in counts),
+        ("faithful", "imitation", 32),
+    ]:
+        config, recipe = mapper_preset("gpu" if device == "cuda" else "cpu", kind)
+        copied = recipe.latent_batch if stage == "imitation" else 0
+        recipe = replace(recipe, imitation_steps=10**6 if copied else 0)
+        teacher = load_teacher(device) if copied else None
+        task = MapperTask(*networks, recipe, teacher)
+        with tempfile.TemporaryDirectory() as folder:
+            task.prepare(replace(config, batch=batch, pool=100), Path(folder))
+        seconds = []
+        for step in range(ROUNDS + 2):
+            begin = time.perf_counter()
+            loss, _ = task.loss(step, torch.Generator().manual_seed(step))
+            loss.backward()
+            loss.item()  # waits for a GPU
+            seconds.append((time.perf_counter() - begin) / batch)
+        found[f"{kind}, {stage}, {batch} a step, {device}"] = seconds[2:]
+    return found
+
+
 def main() -> None:
-    """Print medians in seconds and ratios to the published network."""
+    """Print how busy the machine is, painting, sliders and training."""
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before we begin")
+    report(painting())
+    report(slider_latency())
+    report(training())
+    print(f"load {os.getloadavg()[0]:.1f} at the end")
+
+
+def painting() -> dict[str, list[float]]:
+    """Seconds of each way to paint a picture."""
     generator = load_generator()
     renderer = Renderer(generator)
     ws = generator.sample([0], 0.7)
@@ -70,10 +206,7 @@ def main() -> None:
             start = time.perf_counter()
             run(ws)
             times[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    reference = next(iter(medians.values()))
-    for name, median in medians.items():
-        print(f"{name:<38} {median:7.3f} s   ratio {median / reference:5.2f}")
+    return times
 
 
 if __name__ == "__main__":

@@ -10,8 +10,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from facersa.errors import ImageError
-from facersa.evaluation import PAIRS, Panel, compare, evaluate, property_codes, table
+from facersa.errors import FaceRSAError, ImageError
+from facersa.evaluation import (
+    PAIRS,
+    ROUNDING,
+    Panel,
+    close,
+    compare,
+    evaluate,
+    property_codes,
+    property_passwords,
+    table,
+    value,
+)
 from facersa.generator import Generator
 from facersa.rotation import RotationCipher
 
@@ -22,24 +33,49 @@ def panel() -> Panel:
 
 
 def test_every_pair_names_codes_that_exist(generator: Generator) -> None:
-    ws = generator.sample([1], 0.7)
-    codes = property_codes(RotationCipher(num_bits=16), ws, 16, seed=3)
+    ws, other = generator.sample([1, 2], 0.7).split(1)
+    codes = property_codes(RotationCipher(num_bits=16), ws, 16, 3, other)
     for pairs in PAIRS.values():
         for first, second, _ in pairs:
             assert {first, second} <= set(codes)
     assert set(PAIRS) == set("bcdefgh")
-    torch.testing.assert_close(codes["Ie1e2d1"], codes["Ie2"], atol=1e-4, rtol=0)
-    for other in ("Ie1", "Ie1d'", "Ie1d1^", "Ie2", "Ie1^"):
-        assert (codes[other] - ws).abs().max() > 0.1
+    same = {"c", "f", "g", "h"}  # the rotation is exact: pairs check their codes
+    for prop, pairs in PAIRS.items():
+        for first, second, _ in pairs:
+            gap = (codes[first] - codes[second]).abs().max()
+            assert gap < 1e-4 if prop in same else gap > 0.1, (prop, first, second)
+
+
+def test_a_figure_that_was_not_measured_is_named() -> None:
+    rows = [{"property": "b", "pair": "I~Ie1", "metric": "id", "judge": "train"}]
+    result = {"rows": rows, "attacks": []}
+    assert value(result, "b", "I~Ie1", "id", "train") is rows[0]
+    with pytest.raises(FaceRSAError, match="no figure 'id' of judge 'heldout'"):
+        value(result, "b", "I~Ie1", "id", "heldout")
+
+
+def test_close_codes_look_equal(generator: Generator) -> None:
+    rng = torch.Generator().manual_seed(0)
+    ws = generator.sample([5], 1.0)
+    noise = (torch.rand(ws.shape, generator=rng) < 0.5).float() * 2 - 1
+    near = ws + 0.9 * ROUNDING * noise
+    assert close(ws, near) and not close(ws, ws + 3 * ROUNDING * noise)
+    pictures = [generator.synthesize(codes) for codes in (ws, near)]
+    half_a_level = 1 / 255  # of 8 bits, in [-1, 1]
+    assert (pictures[0] - pictures[1]).abs().max() < half_a_level
+
+
+def test_passwords_of_short_codes_never_coincide() -> None:
+    for seed in range(200):
+        e, wrong = property_passwords(4, seed)
+        drawn = {*e, wrong}
+        assert len(drawn | {p.inverse for p in drawn}) == 10
+    with pytest.raises(FaceRSAError, match="at least 4"):
+        property_passwords(2, 0)
 
 
 def mean(result: dict, prop: str, pair: str, metric: str, judge: str | None) -> float:
-    (row,) = [
-        row
-        for row in [*result["rows"], *result["attacks"]]
-        if (row["property"], row["pair"], row["metric"], row["judge"])
-        == (prop, pair, metric, judge)
-    ]
+    row = value(result, prop, pair, metric, judge)
     assert row["low"] <= row["mean"] <= row["high"]
     return row["mean"]
 
@@ -65,9 +101,10 @@ def test_the_rotation_cipher_has_the_exact_properties(generator: Generator) -> N
     assert json.loads(json.dumps(result)) == result
     assert mean(result, "a", "I", "detected", "heldout") == 1
     assert mean(result, "b", "I~Ie1", "id", "heldout") < 0.8
+    assert 0 <= mean(result, "a", "I~Ie1", "told_apart", None) <= 1
     for prop, pair in (
         ("c", "I~Ie1d1"),
-        ("f", "I~Ie1e2d2d1"),
+        ("f", "I~Ie1e2e3e4d4d3d2d1"),
         ("g", "Ie2~Ie1e2d1"),
         ("h", "Ie1e2~I(e1+e2)"),
     ):

@@ -112,7 +112,7 @@ def test_settings_are_checked_before_the_work(
         assert run("evaluate", "--n", 1, *option) == 1
         assert "invert" not in capfd.readouterr().err
     assert run("evaluate", "--n", 0) == 1
-    assert "at least 1 person" in capfd.readouterr().err
+    assert "at least 2 people" in capfd.readouterr().err
 
 
 def test_an_abandoned_prompt_is_no_traceback(
@@ -330,10 +330,36 @@ def test_demo_leaves_every_picture(
 @pytest.mark.slow
 def test_evaluate_writes_its_json(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
-    assert run("evaluate", "--n", 1, "--layers", "5-8", "--json", path) == 0
+    assert run("evaluate", "--n", 2, "--layers", "5-8", "--json", path) == 0
     result = json.loads(path.read_text())
     assert {row["property"] for row in result["rows"]} == set("abcdefgh")
     assert set(result) >= {"cipher", "seed", "versions", "rows"}
+
+
+@pytest.mark.slow
+def test_localise_writes_its_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.json"
+    assert run("localise", "--people", 1, "--psi", 0.7, "--json", path) == 0
+    result = json.loads(path.read_text())
+    assert {str(row) for row in range(16)} | {"3-8", "5-8"} <= set(result["edits"])
+    assert result["settings"]["psi"] == 0.7 and result["contrasts"]
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2 + len(result["edits"])
+
+
+def test_localise_checks_its_settings_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, hint in (
+        (("--people", 0), "1 person at least"),
+        (("--psi", 0.8), "no calibration"),
+        (("--json", tmp_path / "no" / "rows.json"), "does not exist"),
+    ):
+        assert run("localise", *options) == 1
+        printed = capsys.readouterr().err
+        assert hint in printed and len(printed.splitlines()) == 1
 
 
 def test_train_refuses_a_folder_without_a_run(

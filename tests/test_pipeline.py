@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from facersa import pipeline
 from facersa.alignment import paste
 from facersa.attacks import copy_row
 from facersa.encoder import ProjectConfig
@@ -45,6 +44,11 @@ def inversion(engine: FaceRSA, astronaut: torch.Tensor) -> Inversion:
 @pytest.fixture(scope="module")
 def inverted(engine: FaceRSA, inversion: Inversion) -> torch.Tensor:
     return engine.renderer.full(inversion.ws)
+
+
+def test_one_string_is_no_tuple_of_passwords() -> None:
+    with pytest.raises(PasswordError, match=r"Secrets\(\(password,\)\)"):
+        Secrets("abc")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mode", ["honey", "open"])
@@ -161,7 +165,7 @@ def test_bad_secrets_are_named(engine: FaceRSA, inversion: Inversion) -> None:
 def test_unknown_ciphers_ask_for_an_upgrade(
     engine: FaceRSA, inversion: Inversion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facersa.pipeline._params", lambda _: {"cipher": "future"})
+    monkeypatch.setattr(engine, "_params", lambda _: {"cipher": "future"})
     encrypted = engine.encrypt(inversion, A, mode="open")
     with pytest.raises(SealedError, match="upgrade"):
         engine.decrypt(encrypted.data, A)
@@ -183,8 +187,8 @@ def test_senseless_settings_in_a_file_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     params: dict[str, object],
 ) -> None:
-    sane = pipeline._params
-    monkeypatch.setattr(pipeline, "_params", lambda cipher: sane(cipher) | params)
+    sane = engine._params
+    monkeypatch.setattr(engine, "_params", lambda cipher: sane(cipher) | params)
     encrypted = engine.encrypt(inversion, A, mode="open")
     with pytest.raises(SealedError, match="upgrade"):
         engine.decrypt(encrypted.data, A)
@@ -236,3 +240,23 @@ def test_steps_are_checked() -> None:
     assert (project_config(9).steps, project_config(9).candidates) == (9, 9)
     with pytest.raises(ImageError, match="at least 1"):
         project_config(0)
+
+
+def test_a_trained_mapper_encrypts_and_the_file_remembers_it(
+    engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor
+) -> None:
+    mapper = FaceRSA(engine.generator, cipher="steered")
+    assert mapper.default_bits == 16
+    encrypted = mapper.encrypt(inversion, A)
+    assert psnr(encrypted.face, inverted).item() < 40
+    back = engine.decrypt(encrypted.data, A)  # by an engine of the other cipher
+    assert psnr(back.face, inverted).item() > 45
+    with pytest.raises(PasswordError, match="16 bits"):
+        mapper.encrypt(inversion, A, num_bits=128)
+
+
+def test_settings_of_the_wrong_cipher_are_refused(generator: Generator) -> None:
+    with pytest.raises(FaceRSAError, match="rotation cipher"):
+        FaceRSA(generator, cipher="steered", kappa=0.1)
+    with pytest.raises(FaceRSAError, match="one of"):
+        FaceRSA(generator, cipher="caesar")

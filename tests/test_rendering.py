@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,11 @@ def test_results_do_not_share_memory(generator: Generator) -> None:
     kept = first.clone()
     renderer.preview(generator.sample([2], 0.7))
     assert torch.equal(first, kept)
+
+
+def test_threads_may_share_one(generator: Generator) -> None:
+    renderer, ws = Renderer(generator), generator.sample(range(12), 0.7)
+    alone = renderer.preview(ws)
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(renderer.preview, ws.split(1)))
+    assert torch.equal(torch.cat(together), alone)

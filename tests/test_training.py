@@ -24,6 +24,8 @@ class LineTask:
         self.module = nn.Linear(3, 1)
         nn.init.zeros_(self.module.weight)
         nn.init.zeros_(self.module.bias)
+        self.product = self.module
+        self.settings = {"line": (1, 2)}
         self.stop_at = stop_at
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
@@ -66,6 +68,19 @@ def test_a_stopped_run_resumes_to_the_same_numbers(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             run(parts, LineTask(stop_at=stop))
     run(parts, LineTask())
+    for name in ("line.safetensors", "line.json", "log.jsonl"):
+        assert (whole / name).read_bytes() == (parts / name).read_bytes()
+
+
+def test_a_run_may_end_early_and_go_on(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(whole, LineTask())
+    train(LineTask(), CONFIG, parts, progress=False, until=35)
+    card = json.loads((parts / "line.json").read_text())
+    assert card["steps_done"] == 35 and card["config"]["steps"] == 60
+    early = (parts / "line.safetensors").read_bytes()
+    run(parts, LineTask())
+    assert (parts / "line.safetensors").read_bytes() != early
     for name in ("line.safetensors", "line.json", "log.jsonl"):
         assert (whole / name).read_bytes() == (parts / name).read_bytes()
 

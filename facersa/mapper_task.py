@@ -1,0 +1,421 @@
+"""Training a mapper: faces, passwords, pictures and the three groups of losses.
+
+Up to three stages. In the *imitation* stage a mapper copies the mean shift of a
+trained steered mapper, in code space: a start where d already undoes e and
+passwords already matter. In the *latent* stage the surrogate network guesses what
+the judges would say, many codes a step; it is fitted again on the mapper's own
+outputs as training goes on. In the *painted* stage the generator paints every code
+and the training judges look at the pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from facersa.generator import PREVIEW_BLOCKS, Generator
+from facersa.head_task import TRAIN_SEED, varied_codes
+from facersa.imitation import altered_codes, fresh_codes, imitation_loss, whitening
+from facersa.judges import IdentityJudge, Landmarks
+from facersa.losses import (
+    Distance,
+    Figures,
+    LossWeights,
+    View,
+    associated_loss,
+    password_reading,
+    sequential_loss,
+    single_loss,
+)
+from facersa.mapper import Mapper, PasswordReader, SteeredMapper, build_mapper
+from facersa.parsing import BLOCKS as PARSED_BLOCKS
+from facersa.parsing import GeneratorParser
+from facersa.rotation import WStatistics
+from facersa.surrogate import CodeJudge, Judged, Surrogate, edited_codes, fit
+from facersa.training import TrainConfig
+
+GROUPS = ("single", "sequential", "associated")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained, and its schedule.
+
+    Attributes:
+        mapper: "faithful" or "steered".
+        options: of the mapper, where they differ from its defaults.
+        weights: of the losses.
+        imitation_steps: steps in code space, first of all.
+        latent_steps: steps against the surrogate, next; painting takes the rest.
+        latent_batch: people a step of these two stages.
+        part: people whose codes, as they are and edited, are judged together.
+        parts: pool of judged codes for the surrogate, in such parts.
+        fit_steps: of the surrogate at the start; a quarter of that at a refit.
+        refit_every: latent steps from one refit to the next.
+        pairs: largest number m of password pairs in a chain, 2 to 4.
+        every_group: all groups of losses at each painted step (a GPU), or one
+            group drawn at random, the first half of the time (a CPU).
+        ramp: share of the steps over which recovery grows from 1 % of its weight;
+            0 gives it the full weight at once.
+    """
+
+    mapper: str = "steered"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weights: LossWeights = field(default_factory=LossWeights)
+    imitation_steps: int = 0
+    latent_steps: int = 0
+    latent_batch: int = 32
+    part: int = 50
+    parts: int = 20
+    fit_steps: int = 300
+    refit_every: int = 250
+    pairs: int = 3
+    every_group: bool = False
+    ramp: float = 0.6
+
+
+def pool_codes(
+    generator: Generator, part: int, people: int, layers: Sequence[int]
+) -> Tensor:
+    """The codes (2 people, 16, 512) of one part of the surrogate's pool."""
+    bases = varied_codes(generator, people, TRAIN_SEED + 500_000 + part * people)
+    rng = torch.Generator().manual_seed(part)
+    return torch.cat([bases, edited_codes(generator, bases, tuple(layers), rng)])
+
+
+class Painter:
+    """Codes to views through the generator and the training judges.
+
+    On CUDA the networks run in bfloat16, channels last, compiled.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        identity: IdentityJudge,
+        landmarks: Landmarks,
+        parser: GeneratorParser,
+    ) -> None:
+        self.generator, self.parser = generator, parser
+        self.identity, self.landmarks = identity, landmarks
+        self.paint = self._paint
+        self.cuda = generator.w_avg.device.type == "cuda"
+        if self.cuda:
+            generator.synthesis.to(memory_format=torch.channels_last)
+            generator.head.to(memory_format=torch.channels_last)
+            self.paint = torch.compile(self._paint)
+
+    def _paint(self, ws: Tensor) -> tuple[Tensor, Tensor]:
+        synthesis = self.generator.synthesis
+        x = synthesis.features(ws, PARSED_BLOCKS)
+        parts = self.parser(x)
+        for i in range(PARSED_BLOCKS, PREVIEW_BLOCKS):
+            x = synthesis.blocks[i](x, ws[:, 1 + 2 * i], ws[:, 2 + 2 * i])
+        return self.generator.head(*self.generator.head_inputs(x, ws)), parts
+
+    def __call__(self, ws: Tensor, code: Tensor) -> View:
+        """Paint ``ws`` (B, 16, 512) at 256 x 256 and look."""
+        half: AbstractContextManager[object] = nullcontext()
+        if self.cuda:
+            half = torch.autocast("cuda", torch.bfloat16)
+        with half:
+            picture, parts = self.paint(ws)
+        picture, parts = picture.float(), parts.float()
+        points = self.landmarks.points(picture)
+        return View(code, self.identity.embed(picture), points, picture, parts)
+
+
+class MapperTask:
+    """Train one mapper by a recipe.
+
+    Args:
+        generator: frozen.
+        identity: training judge.
+        landmarks: training judge.
+        parser: of the generator's features.
+        lpips: perceptual distance of two pictures.
+        recipe: what to train and how.
+        teacher: a trained steered mapper, for the imitation stage.
+
+    Raises:
+        ValueError: the recipe has an imitation stage and there is no teacher.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        identity: IdentityJudge,
+        landmarks: Landmarks,
+        parser: GeneratorParser,
+        lpips: Distance,
+        recipe: Recipe,
+        teacher: SteeredMapper | None = None,
+    ) -> None:
+        if recipe.imitation_steps and teacher is None:
+            raise ValueError("this recipe imitates a steered mapper; pass a teacher.")
+        self.teacher = teacher
+        self.generator, self.lpips, self.recipe = generator, lpips, recipe
+        self.identity, self.landmarks = identity, landmarks
+        self.device = generator.w_avg.device
+        self.name = f"mapper_{recipe.mapper}"
+        torch.manual_seed(0)  # initial weights
+        self.mapper: Mapper = build_mapper(recipe.mapper, recipe.options)
+        # d undoes e by construction: no picture of the way back is needed.
+        self.exact = isinstance(self.mapper, SteeredMapper)
+        bits = self.mapper.num_bits
+        stats = WStatistics.load()
+        self.surrogate = Surrogate(stats).requires_grad_(False)
+        self.mean, self.axes = whitening(stats, self.device)
+        self.reader = PasswordReader(bits)
+        networks: dict[str, nn.Module] = {"mapper": self.mapper, "reader": self.reader}
+        if recipe.latent_steps:
+            networks["surrogate"] = self.surrogate
+        self.module = nn.ModuleDict(networks).to(self.device)
+        self.painter = Painter(generator, identity, landmarks, parser)
+        self.judge = CodeJudge(generator, identity, landmarks)
+
+    @property
+    def product(self) -> nn.Module:
+        """What ships: the mapper alone."""
+        return self.mapper
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe and the mapper's own options, for checkpoint and card."""
+        return {"recipe": asdict(self.recipe), "mapper": asdict(self.mapper.config)}
+
+    def prepare(self, config: TrainConfig, folder: Path) -> None:
+        """Draw the people; judge the surrogate's pool and fit it."""
+        self.config, self.folder = config, folder / "pool"
+        first = TRAIN_SEED + config.seed * config.pool
+        self.codes = varied_codes(self.generator, config.pool, first)
+        self.pool: list[Judged] = []
+        if not self.recipe.latent_steps:
+            return
+        self.folder.mkdir(exist_ok=True)
+        for part in tqdm(range(self.recipe.parts), desc="judge", unit="part"):
+            people, layers = self.recipe.part, self.mapper.layers
+            codes = pool_codes(self.generator, part, people, layers)
+            path = self.folder / f"{part:04d}.safetensors"
+            self.pool.append(self.judge.kept(codes, path))
+        if not (folder / "state").exists():
+            rng = torch.Generator().manual_seed(config.seed)
+            fit(self.surrogate, Judged.join(self.pool), self.recipe.fit_steps, rng)
+
+    def _refit(self, step: int, rng: torch.Generator) -> None:
+        """Fit the surrogate again, also on what the mapper makes now."""
+        every, parts = self.recipe.refit_every, self.recipe.parts
+        paths = [
+            self.folder / f"own-{k:06d}.safetensors"
+            for k in range(every, step + 1, every)
+        ]
+        for path in paths[len(self.pool) - parts : -1]:  # after a resume
+            self.pool.append(Judged.load(path, self.device))
+        with torch.no_grad():
+            ws = self._people(self.recipe.part, rng)
+            first, second, third = self._passwords(3, len(ws), rng)
+            once = self.mapper(ws, first)
+            own = torch.cat([once, self.mapper(self.mapper(once, second), third)])
+        self.pool.append(self.judge.kept(own, paths[-1]))
+        recent = sum(len(part.ws) for part in self.pool[parts:][-3:])
+        steps = self.recipe.fit_steps // 4
+        fit(self.surrogate, Judged.join(self.pool), steps, rng, recent=recent)
+
+    def _people(self, count: int, rng: torch.Generator) -> Tensor:
+        picked = torch.randint(len(self.codes), (count,), generator=rng)
+        return self.codes[picked.to(self.device)]
+
+    def _passwords(self, number: int, count: int, rng: torch.Generator) -> Tensor:
+        """Fresh codes (number, count, N)."""
+        return fresh_codes(number, count, self.mapper.num_bits, rng).to(self.device)
+
+    def weights_at(self, step: int) -> LossWeights:
+        """Recovery grows slowly: at full weight from the start nothing would move."""
+        weights, ramp_steps = self.recipe.weights, self.recipe.ramp * self.config.steps
+        ramp = 0.01 ** max(0.0, 1 - step / ramp_steps) if ramp_steps else 1.0
+        return replace(
+            weights,
+            recover_id=weights.recover_id * ramp,
+            recover_pixels=weights.recover_pixels * ramp,
+            recover_code=weights.recover_code * ramp,
+        )
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The paper's total loss, of random people and passwords."""
+        step_before = step - self.recipe.imitation_steps
+        if step_before < 0:
+            assert self.teacher is not None
+            ws = self._people(self.recipe.latent_batch, rng)
+            copied = imitation_loss(self.mapper, self.teacher, ws, self.axes, rng)
+            return copied, {"imitation": copied.item()}
+        latent = step_before < self.recipe.latent_steps
+        if latent and step_before and step_before % self.recipe.refit_every == 0:
+            self._refit(step_before, rng)
+        groups = set(GROUPS)
+        if not (latent or self.recipe.every_group):
+            shares = [0.7, 0.3, 0.0] if self.exact else [0.5, 0.25, 0.25]
+            drawn = torch.multinomial(torch.tensor(shares), 1, generator=rng)
+            groups = {GROUPS[int(drawn)]}
+        count = self.recipe.latent_batch if latent else self.config.batch
+        weights = self.weights_at(step)
+        ws = self._people(count, rng)
+        codes, fresh = self._codes(ws, groups, rng)
+        views = self._look(codes, latent)
+        terms: list[Figures] = []
+        if "single" in groups:
+            terms.append(single_loss(views, weights, self.lpips))
+        if "sequential" in groups:
+            chain = [view for name, view in views.items() if name.startswith("I^")]
+            terms.append(sequential_loss(chain, weights, self.lpips))
+        if "associated" in groups:
+            chained, direct = views["chained"], views["direct"]
+            terms.append(associated_loss(chained, direct, weights))
+        if weights.reader:
+            row = self.mapper.layers[0]
+            logits = self.reader(codes["Ie1"][:, row])
+            terms.append({"reader": weights.reader * password_reading(logits, fresh)})
+        loss = torch.stack([v for term in terms for v in term.values()]).sum()
+        figures: dict[str, float] = {}
+        for term in terms:
+            for name, value in term.items():
+                figures[name] = figures.get(name, 0.0) + value.item()
+        cosine = (views["I"].identity * views["Ie1"].identity).sum(1).mean()
+        return loss, {**figures, "id_raw": cosine.item()}
+
+    def _codes(
+        self, ws: Tensor, groups: set[str], rng: torch.Generator
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Every code the losses name, of people ``ws``; and the password e1."""
+        pairs = int(torch.randint(2, self.recipe.pairs + 1, (), generator=rng))
+        e = self._passwords(pairs, len(ws), rng)
+        wrong, other = altered_codes(e[0], rng), altered_codes(e[0], rng)
+        first, last = sorted(torch.randperm(pairs + 1, generator=rng)[:2].tolist())
+        if last - first < 2:
+            first, last = 0, pairs
+        once = self.mapper(ws, e[0])
+        codes = {"I": ws, "Ie1": once}
+        if "single" in groups:
+            codes["Ie2"] = self.mapper(ws, other)
+            codes["Ie1d'"] = self.mapper(once, -wrong)
+            codes["Ie1d1"] = ws if self.exact else self.mapper(once, -e[0])
+        if groups - {"single"}:
+            chain = [ws, once]
+            for password in e[1:]:
+                chain.append(self.mapper(chain[-1], password))
+            forward = list(chain)
+            if "sequential" in groups:
+                for k in reversed(range(pairs)):
+                    exact = forward[k] if self.exact else None
+                    back = self.mapper(chain[-1], -e[k]) if exact is None else exact
+                    chain.append(back)
+                codes |= {f"I^{k}": code for k, code in enumerate(chain)}
+            if "associated" in groups:
+                direct = self.mapper(forward[first], e[first:last].sum(0))
+                codes["chained"] = forward[last]
+                codes["direct"] = direct
+        return codes, e[0]
+
+    def _look(self, codes: dict[str, Tensor], latent: bool) -> dict[str, View]:
+        """A view of every code; one that occurs twice is looked at once."""
+        distinct = {id(ws): ws for ws in codes.values()}
+        found: dict[int, View] = {}
+        for learns in (False, True):  # the original needs no gradient
+            keys = [key for key, ws in distinct.items() if ws.requires_grad == learns]
+            if not keys:
+                continue
+            with torch.set_grad_enabled(learns):
+                together = torch.cat([distinct[key] for key in keys])
+                code = (together[:, list(self.mapper.layers)] - self.mean) @ self.axes
+                if latent:
+                    view = View(code, *self.surrogate(together))
+                else:
+                    view = self.painter(together, code)
+            size = len(together) // len(keys)
+            for index, key in enumerate(keys):
+                found[key] = view.part(index * size, (index + 1) * size)
+        return {name: found[id(ws)] for name, ws in codes.items()}
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """Previews of people never trained on, by the training judges."""
+        count = min(24, len(self.codes))
+        ws = varied_codes(self.generator, count, seed=0)
+        rng = torch.Generator().manual_seed(0)
+        e, other = self._passwords(2, count, rng)
+        flipped = e.clone()
+        flipped[:, 0] *= -1
+        once = self.mapper(ws, e)
+        twice = self.mapper(once, other)
+        named = {
+            "I": ws,
+            "Ie1": once,
+            "Ie1^": self.mapper(ws, flipped),
+            "Ie1d1": self.mapper(once, -e),
+            "Ie1e2d1": self.mapper(twice, -e),
+            "Ie2": self.mapper(ws, other),
+            "Ie1e2": twice,
+            "I(e1+e2)": self.mapper(ws, e + other),
+        }
+        judged = {name: self.judge.judge(codes) for name, codes in named.items()}
+        pairs = [("I", "Ie1"), ("Ie1", "Ie1^"), ("Ie1", "Ie2"), ("I", "Ie1d1")]
+        pairs += [("Ie2", "Ie1e2d1"), ("Ie1e2", "I(e1+e2)")]
+        figures = {
+            f"id_raw {a}~{b}": float(
+                (judged[a].identity * judged[b].identity).sum(1).mean()
+            )
+            for a, b in pairs
+        }
+        moved = (judged["I"].points - judged["Ie1"].points).norm(dim=-1).mean()
+        return {"people": float(count), **figures, "landmarks": float(moved)}
+
+
+def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
+    """Configuration and recipe: "smoke" (a test), "cpu" or "gpu".
+
+    The faithful mapper must learn to undo itself, and the password must matter,
+    so its recipes imitate first, and weigh recovery and the reader more.
+    """
+    weights = LossWeights()
+    recipe = Recipe(mapper=mapper, weights=weights)
+    if mapper == "faithful":
+        weights = replace(
+            weights,
+            different=6.0,
+            recover_id=2.0,
+            recover_code=0.5,
+            reader=0.1,
+            hinge=1.0,
+        )
+        recipe = replace(recipe, weights=weights, imitation_steps=1500, ramp=0.0)
+    if preset == "smoke":
+        config = TrainConfig(steps=6, batch=1, lr=1e-3, pool=4, save_every=3)
+        return config, replace(
+            recipe,
+            imitation_steps=min(recipe.imitation_steps, 1),
+            latent_steps=4,
+            latent_batch=2,
+            part=2,
+            parts=1,
+            fit_steps=8,
+            refit_every=2,
+        )
+    if preset == "gpu":
+        steps = 6000 + recipe.imitation_steps
+        config = TrainConfig(steps=steps, batch=8, lr=1e-3, pool=8000, save_every=500)
+        return config, replace(recipe, every_group=True)
+    steps = 600 if mapper == "steered" else 150 + recipe.imitation_steps
+    config = TrainConfig(steps=steps, batch=1, lr=1e-3, pool=3000, save_every=50)
+    return config, recipe
+
+
+def recipe_of(settings: Mapping[str, Any]) -> Recipe:
+    """The recipe that a run's settings hold."""
+    stored = dict(settings["recipe"])
+    return Recipe(**{**stored, "weights": LossWeights(**stored["weights"])})

@@ -1,0 +1,58 @@
+"""Tests of what training draws and of the first lesson of a mapper."""
+
+from __future__ import annotations
+
+import torch
+
+from facersa.generator import Generator
+from facersa.imitation import (
+    altered_codes,
+    fresh_codes,
+    imitation_loss,
+    whitening,
+)
+from facersa.mapper import ModulationMapper, SteeredMapper
+from facersa.rotation import WStatistics
+
+
+def test_fresh_codes_are_bits() -> None:
+    rng = torch.Generator().manual_seed(0)
+    codes = fresh_codes(3, 200, 16, rng)
+    assert codes.shape == (3, 200, 16)
+    assert codes.abs().unique().tolist() == [0.5] and abs(codes.mean()) < 0.02
+
+
+def test_wrong_passwords_always_differ() -> None:
+    rng = torch.Generator().manual_seed(0)
+    code = fresh_codes(1, 500, 16, rng)[0]
+    turned = (altered_codes(code, rng) != code).sum(1)
+    assert turned.min() == 1
+    assert 0.4 < (turned == 1).float().mean() < 0.7
+    assert turned.max() > 5
+
+
+def test_whitened_codes_have_unit_variance(generator: Generator) -> None:
+    mean, axes = whitening(WStatistics.load(), torch.device("cpu"))
+    w = generator.sample(range(2000), 1.0)[:, 0]
+    torch.testing.assert_close(
+        ((w - mean) @ axes).std(0), torch.ones(128), atol=0.1, rtol=0
+    )
+
+
+def test_the_teacher_itself_makes_no_error(generator: Generator) -> None:
+    """And a mapper that changes nothing errs by the length of the shift."""
+    torch.manual_seed(0)
+    teacher = SteeredMapper().requires_grad_(False)
+    teacher.shifts.weight.zero_()  # now it is the same for everybody
+    _, axes = whitening(WStatistics.load(), torch.device("cpu"))
+    ws = generator.sample(range(16), 0.85)
+
+    def loss(mapper: SteeredMapper | ModulationMapper) -> float:
+        rng = torch.Generator().manual_seed(1)
+        return float(imitation_loss(mapper, teacher, ws, axes, rng))
+
+    assert loss(teacher) < 1e-8
+    idle = SteeredMapper().requires_grad_(False)
+    idle.shifts.weight.zero_()
+    idle.shifts.bias.zero_()
+    assert loss(idle) > 0.1

@@ -1,0 +1,178 @@
+"""Tests of the paper's mapper and of the steered one, with random weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from facersa.errors import AssetError, PasswordError
+from facersa.mapper import (
+    MapperConfig,
+    Modulation,
+    ModulationMapper,
+    PasswordConverter,
+    PasswordReader,
+    SteeredConfig,
+    SteeredMapper,
+    build_mapper,
+    fingerprint,
+    load_mapper,
+    mapper_card,
+)
+from facersa.password import Password
+from facersa.rotation import WStatistics
+
+
+@pytest.fixture
+def ws() -> Tensor:
+    stats = WStatistics.load()
+    return stats.unwhiten(torch.randn(3, 16, 512)).float()
+
+
+def codes(*seeds: int, num_bits: int = 16) -> Tensor:
+    return torch.cat([Password.random(num_bits, seed=s).code for s in seeds])
+
+
+@pytest.mark.parametrize("kind", ["faithful", "steered"])
+def test_only_the_edited_rows_change(kind: str, ws: Tensor) -> None:
+    mapper = build_mapper(kind)
+    edited = mapper(ws, codes(1))
+    assert edited.shape == ws.shape and edited.dtype == ws.dtype
+    kept = [r for r in range(16) if r not in (5, 6, 7, 8)]
+    assert torch.equal(edited[:, kept], ws[:, kept])
+    assert ((edited - ws)[:, 5:9].abs().amax((1, 2)) > 1e-3).all()
+
+
+@pytest.mark.parametrize("kind", ["faithful", "steered"])
+def test_one_code_serves_all_faces_and_each_may_have_its_own(
+    kind: str, ws: Tensor
+) -> None:
+    mapper = build_mapper(kind)
+    torch.testing.assert_close(mapper(ws, codes(4)), mapper(ws, codes(4, 4, 4)))
+    each = mapper(ws, codes(4, 5, 6))
+    torch.testing.assert_close(each[1:2], mapper(ws[1:2], codes(5)))
+
+
+@pytest.mark.parametrize("kind", ["faithful", "steered"])
+def test_bad_input_names_the_cure(kind: str, ws: Tensor) -> None:
+    mapper = build_mapper(kind)
+    with pytest.raises(PasswordError, match="num_bits=16"):
+        mapper(ws, codes(1, num_bits=8))
+    with pytest.raises(PasswordError, match="1 or 3"):
+        mapper(ws, codes(1, 2))
+    with pytest.raises(ValueError, match="W\\+ code"):
+        mapper(ws[:, :8], codes(1))
+    with pytest.raises(ValueError, match="shape"):
+        mapper(ws[..., :100], codes(1))
+
+
+@pytest.mark.parametrize("kind", ["faithful", "steered"])
+def test_a_sum_is_a_code_like_any_other(kind: str, ws: Tensor) -> None:
+    total = Password.random(16, seed=1) + Password.random(16, seed=2)
+    assert torch.isfinite(build_mapper(kind)(ws, total.code)).all()
+
+
+def test_converter_by_hand() -> None:
+    converter = PasswordConverter(16)
+    code = codes(3)
+    by_hand = code @ converter.first.weight.T + converter.first.bias
+    by_hand = torch.where(by_hand > 0, by_hand, 0.01 * by_hand)
+    by_hand = by_hand @ converter.second.weight.T + converter.second.bias
+    by_hand = torch.where(by_hand > 0, by_hand, 0.01 * by_hand)
+    torch.testing.assert_close(converter(code), by_hand)
+
+
+@pytest.mark.parametrize("one_plus", [False, True])
+def test_modulation_by_hand(one_plus: bool) -> None:
+    module = Modulation(one_plus=one_plus)
+    x, v = torch.randn(2, 4, 512), torch.randn(2, 512)
+    for i in range(2):
+        y = x[i] @ module.linear.weight.T + module.linear.bias
+        y = (y - y.mean()) / (y.var(unbiased=False) + 1e-5).sqrt()
+        gamma, beta = module.gamma(v[i : i + 1])[0], module.beta(v[i : i + 1])[0]
+        expected = y * (gamma + one_plus) + beta
+        torch.testing.assert_close(module(x, v)[i], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_published_quirks_do_what_their_names_say(ws: Tensor) -> None:
+    published = ModulationMapper(MapperConfig.published())
+    change = published.change(ws, codes(1, 2, 3))
+    # A last LeakyReLU of slope .01 leaves next to nothing below zero.
+    assert change.clamp_max(0).abs().sum() < 0.05 * change.abs().sum()
+    # Biases alone move a face that nobody encrypted.
+    assert published.change(ws, torch.zeros(1, 16)).abs().max() > 1e-3
+    ours = ModulationMapper()
+    assert ours.change(ws, torch.zeros(1, 16).expand(3, -1)).abs().max() == 0
+    there, back = (ours.change(ws, s * codes(1, 2, 3)) for s in (1, -1))
+    torch.testing.assert_close(there, -back)
+
+
+@pytest.mark.parametrize(("norm", "dim"), [("features", -1), ("rows", -2)])
+def test_the_axis_of_the_pixel_norm(norm: str, dim: int, ws: Tensor) -> None:
+    mapper = ModulationMapper(MapperConfig(norm=norm, modules=1, odd=False))
+    scaled = ws.clone()
+    scaled[:, 5:9] *= torch.rand(3, 4 if dim == -1 else 1, 1 if dim == -1 else 512) + 1
+    code = codes(1, 2, 3)
+    torch.testing.assert_close(mapper.change(scaled, code), mapper.change(ws, code))
+
+
+def test_bad_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="features"):
+        ModulationMapper(MapperConfig(norm="pixels"))
+    with pytest.raises(ValueError, match="different rows"):
+        ModulationMapper(MapperConfig(layers=(5, 5)))
+    with pytest.raises(ValueError, match="different rows"):
+        SteeredMapper(SteeredConfig(context=(4, 5)))
+    with pytest.raises(ValueError, match="one of"):
+        build_mapper("linear")
+
+
+def test_the_steered_mapper_is_a_group_action(ws: Tensor) -> None:
+    """(c), (f), (g), (h), and nothing at zero, before any training."""
+    mapper = SteeredMapper().double()
+    ws = ws.double()
+    e1, e2, e3 = (codes(s).double() for s in (1, 2, 3))
+    once = mapper(ws, e1)
+    assert torch.equal(mapper(ws, torch.zeros(1, 16)), ws)
+    close = {"atol": 1e-12, "rtol": 0.0}
+    torch.testing.assert_close(mapper(once, -e1), ws, **close)
+    twice = mapper(once, e2)
+    torch.testing.assert_close(twice, mapper(ws, e1 + e2), **close)
+    torch.testing.assert_close(mapper(twice, -e1), mapper(ws, e2), **close)
+    chain = mapper(mapper(twice, e3), -(e1 + e3))
+    torch.testing.assert_close(chain, mapper(ws, e2), **close)
+
+
+def test_the_steered_mapper_in_single_precision_is_exact_enough(ws: Tensor) -> None:
+    mapper = SteeredMapper()
+    back = mapper(mapper(ws, codes(1)), -codes(1))
+    assert (back - ws).abs().max() < 1e-5
+
+
+def test_steering_depends_on_the_person_but_not_on_edited_rows(ws: Tensor) -> None:
+    mapper = SteeredMapper()
+    torch.nn.init.normal_(mapper.shifts.weight)
+    directions = mapper.directions(ws)
+    assert (directions[0] - directions[1]).abs().max() > 0.1
+    other = ws.clone()
+    other[:, 5:9] = torch.randn(3, 4, 512)
+    assert torch.equal(mapper.directions(other), directions)
+
+
+def test_reader_reads_one_row() -> None:
+    assert PasswordReader(16)(torch.randn(2, 512)).shape == (2, 16)
+
+
+def test_the_shipped_mapper_is_the_one_of_its_card() -> None:
+    mapper, card = load_mapper("steered"), mapper_card("steered")
+    assert card["task"] == "mapper_steered" and card["steps_done"] > 0
+    assert list(mapper.layers) == card["settings"]["mapper"]["layers"]
+    assert not any(p.requires_grad for p in mapper.parameters())
+    assert fingerprint(mapper) == fingerprint(load_mapper("steered"))
+    assert fingerprint(mapper) != fingerprint(SteeredMapper())
+
+
+def test_missing_weights_name_the_cure() -> None:
+    with pytest.raises(AssetError, match="facersa train mapper --mapper none"):
+        load_mapper("none")

@@ -1,0 +1,135 @@
+"""Tests of the mapper's training: its steps, its draws, its resuming."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from facersa.generator import Generator
+from facersa.judges import load_identity, load_landmarks, load_lpips
+from facersa.mapper import MAPPERS, SteeredMapper, build_mapper
+from facersa.mapper_task import MapperTask, Recipe, mapper_preset, recipe_of
+from facersa.parsing import load_parser
+from facersa.training import stored_run, train
+
+MakeTask = Callable[[Recipe], MapperTask]
+
+
+@pytest.fixture(scope="module")
+def make_task(generator: Generator) -> MakeTask:
+    torch.manual_seed(3)
+    teacher = SteeredMapper()
+    judges = load_identity(), load_landmarks(), load_parser(), load_lpips("alex")
+    return lambda recipe: MapperTask(generator, *judges, recipe, teacher)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MAPPERS)
+def test_a_stopped_run_resumes_to_the_same_weights(
+    kind: str, make_task: MakeTask, tmp_path: Path
+) -> None:
+    """Through both stages, refits of the surrogate included."""
+    config, recipe = mapper_preset("smoke", kind)
+
+    class Stop(Exception):
+        pass
+
+    def stop(figures: dict[str, float]) -> None:
+        if figures["step"] == 4:
+            raise Stop
+
+    train(make_task(recipe), config, tmp_path / "whole", progress=False)
+    parts = tmp_path / "parts"
+    with pytest.raises(Stop):
+        train(make_task(recipe), config, parts, progress=False, report=stop)
+    stored_config, settings = stored_run(parts)
+    assert (stored_config, recipe_of(settings)) == (config, recipe)
+    train(make_task(recipe_of(settings)), config, parts, progress=False)
+    name = f"mapper_{kind}"
+    for file in (f"{name}.safetensors", f"{name}.json"):
+        whole = (tmp_path / "whole" / file).read_bytes()
+        assert whole == (parts / file).read_bytes()
+    log = [json.loads(x) for x in (parts / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == list(range(config.steps))
+    assert "lpips" in log[-1] and "lpips" not in log[0]  # painted, and latent
+    card = json.loads((parts / f"{name}.json").read_text())
+    mapper = build_mapper(kind, card["settings"]["mapper"])
+    weights = load_file(parts / f"{name}.safetensors")
+    mapper.load_state_dict({k: v.float() for k, v in weights.items()})
+
+
+@pytest.mark.slow
+def test_the_gpu_recipe_takes_every_group_at_each_step(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    config, recipe = mapper_preset("gpu", "faithful")
+    assert recipe.every_group and not recipe.latent_steps
+    recipe = replace(recipe, imitation_steps=0)
+    small = replace(config, steps=1, batch=1, pool=2)
+    task = make_task(recipe)
+    task.prepare(small, tmp_path)
+    loss, figures = task.loss(0, torch.Generator().manual_seed(0))
+    loss.backward()
+    expected = {"different", "recover_id", "recover_pixels", "points", "code"}
+    assert expected | {"lpips", "parts", "reader", "hinge"} <= set(figures)
+    gradients = [p.grad for p in task.mapper.parameters()]
+    assert all(g is not None and torch.isfinite(g).all() for g in gradients)
+
+
+def test_recovery_grows_to_its_full_weight(make_task: MakeTask) -> None:
+    config, recipe = mapper_preset("smoke", "faithful")
+    assert recipe.ramp == 0  # it starts from a mapper that recovers
+    recipe = replace(recipe, latent_steps=0, ramp=0.6)
+    task = make_task(recipe)
+    task.config = replace(config, steps=100)
+    weights = [task.weights_at(step).recover_id for step in (0, 30, 60, 99)]
+    assert weights[0] == pytest.approx(0.01 * recipe.weights.recover_id)
+    assert weights[1] == pytest.approx(0.1 * recipe.weights.recover_id)
+    assert weights[2] == weights[3] == recipe.weights.recover_id
+
+
+def test_chains_are_what_they_say(make_task: MakeTask) -> None:
+    task = make_task(mapper_preset("smoke", "faithful")[1])
+    ws = task.generator.sample([1], 0.7)
+    for seed in range(5):
+        rng = torch.Generator().manual_seed(seed)
+        groups = {"single", "sequential", "associated"}
+        with torch.no_grad():
+            codes, e1 = task._codes(ws, groups, rng)
+        chain = [code for name, code in codes.items() if name.startswith("I^")]
+        assert len(chain) in (5, 7)
+        assert torch.equal(chain[0], ws) and torch.equal(chain[1], codes["Ie1"])
+        torch.testing.assert_close(codes["Ie1"], task.mapper(ws, e1))
+        torch.testing.assert_close(codes["Ie1d1"], task.mapper(codes["Ie1"], -e1))
+        assert any(codes["chained"] is code for code in chain[: len(chain) // 2 + 1])
+        assert codes["direct"].shape == ws.shape
+
+
+def test_imitation_learns_in_code_space(make_task: MakeTask, tmp_path: Path) -> None:
+    config, recipe = mapper_preset("smoke", "faithful")
+    recipe = replace(recipe, imitation_steps=40, latent_steps=0, latent_batch=8)
+    task = make_task(recipe)
+    task.prepare(replace(config, steps=40), tmp_path)
+    optimizer = torch.optim.Adam(task.mapper.parameters(), lr=2e-3)
+    losses = []
+    for step in range(40):
+        loss, figures = task.loss(step, torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(figures["imitation"])
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_imitation_needs_a_teacher(make_task: MakeTask) -> None:
+    task = make_task(mapper_preset("smoke", "steered")[1])
+    recipe = mapper_preset("cpu", "faithful")[1]
+    judges = task.painter.identity, task.painter.landmarks, task.painter.parser
+    with pytest.raises(ValueError, match="teacher"):
+        MapperTask(task.generator, *judges, task.lpips, recipe)
