@@ -1,10 +1,12 @@
-"""What the tests share: quiet threads, fixed seeds, one generator, one photograph."""
+"""What the tests share: quiet threads, fixed seeds, generator, photograph, browser."""
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -13,6 +15,8 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from facersa.generator import Generator
 
 torch.set_num_threads(max(1, min(2, len(os.sched_getaffinity(0)))))
@@ -66,3 +70,32 @@ def astronaut() -> torch.Tensor:
 
     array = torch.from_numpy(data.astronaut().copy())
     return array.permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium: the system's, or the one that playwright fetched.
+
+    Without one a person's run skips these tests; a CI run fails.
+    """
+
+    def absent(cure: str) -> None:
+        if os.environ.get("CI"):
+            pytest.fail(f"the pages cannot be looked at: {cure}")
+        pytest.skip(f"the pages cannot be looked at: {cure}")
+
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        absent("pip install 'facersa[test]'")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    with sync_playwright() as playwright:
+        found = next(filter(None, map(shutil.which, names)), None)
+        path = found or playwright.chromium.executable_path
+        if not Path(path).exists():
+            absent("install Chromium, or run: playwright install chromium")
+        launched = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield launched
+        launched.close()

@@ -21,7 +21,6 @@ PACKAGE = ROOT / "facersa"
 # A file imports only files above it. This is also the order to read them in.
 ORDER = (
     "errors",
-    "config",
     "ops",
     "images",
     "password",
@@ -36,8 +35,11 @@ ORDER = (
     "alignment",
     "losses",
     "encoder",
-    "mapper",
     "rotation",
+    "mapper",
+    "imitation",
+    "parsing",
+    "surrogate",
     "metrics",
     "baselines",
     "attacks",
@@ -46,10 +48,18 @@ ORDER = (
     "sealed",
     "pipeline",
     "evaluation",
+    "localisation",
     "demo",
     "training",
     "head_task",
+    "mapper_task",
+    "ablation",
+    "display",
+    "sliders",
+    "player",
+    "live",
     "explore",
+    "curves",
     "__main__",
 )
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
@@ -118,7 +128,7 @@ def test_a_file_imports_only_files_above_it(name: str) -> None:
     ("source", "wrong"),
     [
         ("from facersa.errors import ImageError", []),
-        ("from . import errors, config", []),
+        ("from . import errors, ops", []),
         ("from facersa import ops", []),
         ("import torch", []),
         ("from facersa.sealed import seal", ["sealed"]),
