@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,10 @@ what the file carries (--chunk), and what is real cryptography:
          (the default)
   open   the code in clear, so that several people can add and take off passwords;
          anybody who has the file can bring the face back without one
-  none   nothing; the face cannot be brought back exactly
+  none   nothing: what the pixels hold must do
+Unless --no-pixels is given, the picture itself holds what a honey chunk holds, as a
+faint mark that survives JPEG and a smaller copy: decrypt --from-pixels reads it. An
+open file has none. The mark, like the chunk, can be found by anybody who looks.
 The chunk itself shows that the picture was anonymised. The picture is ambiguous,
 no more: no hardness assumption stands behind it. A wrong password draws another
 person, pose and background, which shows beside the rest of a photograph: with
@@ -46,6 +49,10 @@ OPEN_WARNING = (
 )
 
 
+TOO_SMALL = (
+    "note: the picture is too small to hold the code in its pixels, so keep the file "
+    "itself: another program would drop the chunk."
+)
 OUT_OF_MEMORY = "not enough memory; close other programs or use a smaller photo."
 FEW_BITS = 64
 
@@ -116,11 +123,22 @@ def _parser() -> argparse.ArgumentParser:
         "--crop", action="store_true", help="keep the face only, 1024²"
     )
     encrypt.add_argument("--steps", type=int, help="steps of the inversion")
+    encrypt.add_argument(
+        "--no-pixels",
+        action="store_true",
+        help="leave the pixels alone: without its chunk the picture is then lost",
+    )
     _add_cipher(encrypt)
 
     decrypt = add("decrypt", _decrypt, "bring a face back", SEALING)
     decrypt.add_argument("picture", help="the PNG that encrypt wrote")
     decrypt.add_argument("-o", "--output", required=True, help="PNG to write")
+    decrypt.add_argument(
+        "--from-pixels",
+        action="store_true",
+        help="read the code in the pixels: for a picture without its chunk, also a "
+        "JPEG or a smaller copy",
+    )
     _add_secrets(decrypt)
 
     codes = add(
@@ -143,6 +161,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--bits", type=int, help="code length, as with encrypt")
     evaluate.add_argument(
         "--photo", action="append", default=[], help="use inverted photographs instead"
+    )
+    evaluate.add_argument(
+        "--from-pixels",
+        action="store_true",
+        help="measure instead what comes back from pixels that were compressed, scaled",
+    )
+    evaluate.add_argument(
+        "--fit",
+        action="store_true",
+        help="with --from-pixels: also by fitting a code, minutes for each person",
     )
     evaluate.add_argument("--json", metavar="FILE", help="also write JSON")
     _add_cipher(evaluate)
@@ -172,9 +200,10 @@ def _parser() -> argparse.ArgumentParser:
     train = add("train", _train, "train a network of this package")
     train.add_argument(
         "what",
-        choices=["head", "mapper", "rotation", "parser"],
+        choices=["head", "mapper", "rotation", "parser", "compact"],
         help="the preview head; a mapper of the paper's form; the statistics that "
-        "the rotation cipher uses; the clusters of the parsing loss",
+        "the rotation cipher uses; the clusters of the parsing loss; the table of bits "
+        "for codes in pixels",
     )
     train.add_argument("--mapper", choices=["steered", "faithful"], default="steered")
     train.add_argument("--preset", choices=["smoke", "cpu", "gpu"], default="cpu")
@@ -317,18 +346,24 @@ def _encrypt(options: argparse.Namespace) -> None:
         encrypted = engine.encrypt_again(data, secrets)
     else:
         config = project_config(options.steps)
-        inversion = engine.invert(photo, face=options.face, config=config)
+        pixels = not options.no_pixels and options.chunk != "open"
+        inversion = engine.invert(
+            photo, face=options.face, config=config, in_pixels=pixels
+        )
         encrypted = engine.encrypt(
             inversion,
             secrets,
             mode=options.chunk or "honey",
             num_bits=bits,
             crop=options.crop,
+            in_pixels=pixels,
         )
     write_atomic(output, encrypted.data)
+    if photo is not None and pixels and not encrypted.in_pixels:
+        print(TOO_SMALL, file=sys.stderr)
     if sealed or options.chunk == "open":
         print(OPEN_WARNING, file=sys.stderr)
-    elif options.chunk != "none" and bits < FEW_BITS:
+    elif bits < FEW_BITS:
         print(
             f"note: a code of {bits} bits is quickly guessed; use 128 where that "
             "matters (facersa pair --bits 128).",
@@ -338,9 +373,11 @@ def _encrypt(options: argparse.Namespace) -> None:
 
 def _refuse_settings(options: argparse.Namespace) -> None:
     """An open file keeps the settings it was made with."""
-    names = ("bits", "face", "steps", "layers", "kappa", "crop")
+    names = ("bits", "face", "steps", "layers", "kappa", "crop", "no_pixels")
     given = [
-        f"--{name}" for name in names if getattr(options, name) not in (None, False)
+        f"--{name.replace('_', '-')}"
+        for name in names
+        if getattr(options, name) not in (None, False)
     ]
     if options.chunk not in (None, "open"):
         given.append(f"--chunk {options.chunk}")
@@ -352,14 +389,17 @@ def _refuse_settings(options: argparse.Namespace) -> None:
 
 
 def _decrypt(options: argparse.Namespace) -> None:
-    from facersa.images import read_file, write_atomic
+    from facersa.images import decode_image, read_file, write_atomic
+    from facersa.inpixels import find
     from facersa.pipeline import FaceRSA
     from facersa.sealed import unseal
 
     output = _check_output(options.output, options.picture)
     data = read_file(options.picture)
-    unseal(data)  # so that a wrong file is named before a password is asked for
-    decrypted = FaceRSA().decrypt(data, _secrets(options))
+    # A wrong file is named before a password is asked for.
+    find(decode_image(data)) if options.from_pixels else unseal(data)
+    secrets = _secrets(options)
+    decrypted = FaceRSA().decrypt(data, secrets, from_pixels=options.from_pixels)
     write_atomic(output, decrypted.data)
 
 
@@ -384,14 +424,29 @@ def _compare(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     import torch
 
-    from facersa.evaluation import evaluate, table
-    from facersa.images import load_image, write_atomic
+    from facersa.encoder import ProjectConfig
+    from facersa.evaluation import evaluate
+    from facersa.images import load_image
+    from facersa.robustness import from_pixels
 
     output = _check_output(options.json) if options.json else None
     photos = [load_image(path) for path in options.photo]
     engine = _engine(options)
     cipher = engine.cipher(options.bits)
-    codes = torch.cat([engine.invert(p).ws for p in photos]) if photos else None
+    inversions = [engine.invert(photo) for photo in photos] or None
+    if options.from_pixels:
+        result = from_pixels(
+            engine,
+            name=_describe(cipher),
+            n=options.n,
+            seed=options.seed,
+            psi=1.0 if photos else options.psi,
+            inversions=inversions,
+            fit=ProjectConfig() if options.fit else None,
+        )
+        _report(result, output)
+        return
+    codes = torch.cat([i.ws for i in inversions]) if inversions else None
     result = evaluate(
         cipher,
         engine.generator,
@@ -404,6 +459,13 @@ def _evaluate(options: argparse.Namespace) -> None:
         psi=1.0 if photos else options.psi,
         layers=cipher.layers,
     )
+    _report(result, output)
+
+
+def _report(result: Mapping[str, Any], output: Path | None) -> None:
+    from facersa.evaluation import table
+    from facersa.images import write_atomic
+
     print(table(result))
     if output is not None:
         write_atomic(output, (json.dumps(result, indent=1) + "\n").encode())
@@ -461,8 +523,10 @@ def _train(options: argparse.Namespace) -> None:
     import torch
     from safetensors.torch import save
 
+    from facersa.compact import FILE, train_compact
     from facersa.generator import load_generator
     from facersa.images import write_atomic
+    from facersa.inpixels import CODE_BITS
     from facersa.parsing import fit_parser
     from facersa.rotation import WStatistics
     from facersa.training import open_run, train
@@ -482,6 +546,9 @@ def _train(options: argparse.Namespace) -> None:
     if options.what == "rotation":
         output = folder / "w_stats.safetensors"
         WStatistics.of_generator(generator).save(output)
+    elif options.what == "compact":
+        output = folder / FILE
+        write_atomic(output, train_compact(CODE_BITS).save())
     else:
         output = folder / "parser.safetensors"
         centres = fit_parser(generator).centres.half().contiguous()

@@ -29,7 +29,7 @@ MAX_REACH = 10  # photo sides: what a stored place may claim at most
 SEARCH_SIDES = (1024, 2048)  # dlib sees faces above 80 pixels, so look twice
 CLEAR_FACE = 0.3  # on dlib's score
 ROUNDNESS = 2.5  # of the pasted region: 2 is an ellipse, infinity the whole square
-SHOWS_IT = 2 / 255  # mean difference, about twice what rounding to 8 bits makes
+SHOWS_IT = 10 / 255  # mean difference: five grey levels, about what JPEG 75 makes
 
 
 @dataclass(frozen=True)

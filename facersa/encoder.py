@@ -35,6 +35,7 @@ class ProjectConfig:
         candidates: random people looked at to find a good start.
         lr: step size in whitened units, warmed up and cooled down.
         pixel, lpips, identity: weights of the three likeness terms.
+        rounded_share: last share of the steps that see the code rounded, if it is.
         prior: weight of the mean square of the shared whitened code.
         offset: weight of the mean square of the whitened per-row offsets.
         face_weight: how much more a pixel in the middle of the crop counts.
@@ -42,6 +43,7 @@ class ProjectConfig:
 
     steps: int = 200
     w_share: float = 0.4
+    rounded_share: float = 0.35
     candidates: int = 48
     lr: float = 0.06
     pixel: float = 1.0
@@ -72,6 +74,7 @@ def project(
     perceptual: Callable[[Tensor, Tensor], Tensor],
     embed: Callable[[Tensor], Tensor],
     config: ProjectConfig = ProjectConfig(),  # noqa: B008 - frozen
+    rounded: Callable[[Tensor], Tensor] | None = None,
     progress: bool = True,
 ) -> Projection:
     """Find the code whose picture looks like an aligned photograph.
@@ -82,6 +85,10 @@ def project(
         perceptual: LPIPS of two (B, 3, 256, 256) batches, a tensor of B values.
         embed: the training identity judge's embedding, (B, 512) of length one.
         config: weights and number of steps.
+        rounded: takes codes (1, 16, 512) to the nearest that can be stored. The last
+            steps look at the rounded code while they move the one it is rounded from
+            (a straight-through gradient), so that what rounding spoils is mended; the
+            best rounded code is returned.
         progress: show a bar.
 
     Raises:
@@ -114,6 +121,7 @@ def project(
     )
     optimizer = torch.optim.Adam([shared, offsets], betas=(0.9, 0.95))
     history: list[dict[str, float]] = []
+    best, found = math.inf, torch.empty(0)  # of the rounded codes
     bar = tqdm(range(config.steps), desc="invert", disable=not progress)
     for step in bar:
         done = step / config.steps
@@ -121,7 +129,14 @@ def project(
             group["lr"] = config.lr * _schedule(done)
         free = done >= config.w_share
         ws = axes.unwhiten(shared[:, None] + (offsets if free else offsets.detach()))
+        ending = done >= 1 - config.rounded_share or step == config.steps - 1
+        rounding = rounded if ending else None
+        if rounding is not None:
+            ws = ws + (rounding(ws.detach()) - ws).detach()
         terms = likeness(ws)
+        score = weighted(terms).item()
+        if rounding is not None and score < best:
+            best, found = score, ws.detach().clone()
         terms |= {"prior": shared.square().mean(), "offset": offsets.square().mean()}
         loss = weighted(terms)
         optimizer.zero_grad(set_to_none=True)
@@ -132,6 +147,8 @@ def project(
         bar.set_postfix(
             lpips=f"{figures['lpips']:.3f}", id=f"{1 - figures['identity']:.3f}"
         )
+    if rounded is not None:
+        return Projection(rounded(found), history)
     with torch.no_grad():
         ws = axes.unwhiten(shared[:, None] + offsets)
     return Projection(ws.detach(), history)

@@ -9,8 +9,10 @@ how well the prior fits the codes that are really sealed.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import secrets
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,12 +57,12 @@ class HoneyPrior:
     def fit(cls, ws: Tensor, statistics: WStatistics) -> HoneyPrior:
         """The prior whose scales are those of codes ``ws`` (n, rows, D)."""
         check_shape(ws, None, None, len(statistics.mean), name="ws")
-        power = (_cosine_basis(ws.shape[1]) @ statistics.whiten(ws)).square()
+        power = (cosine_basis(ws.shape[1]) @ statistics.whiten(ws)).square()
         return cls(scales=tuple(power.mean((0, 2)).sqrt().clamp(min=1e-3).tolist()))
 
     def standardise(self, ws: Tensor, statistics: WStatistics) -> Tensor:
         """Codes (..., rows, D) to coefficients that should be standard normal."""
-        basis = _cosine_basis(len(self.scales))
+        basis = cosine_basis(len(self.scales))
         return basis @ statistics.whiten(ws) / self._deviations
 
     def encode(self, ws: Tensor, statistics: WStatistics) -> np.ndarray:
@@ -76,7 +78,7 @@ class HoneyPrior:
         """The inverse of ``encode``: any numbers give a code (rows, D) float32."""
         table = _quantiles(self.tail_weight, self.tail_scale)
         x = torch.from_numpy(table[levels]) * self._deviations
-        return statistics.unwhiten(_cosine_basis(len(self.scales)).T @ x).float()
+        return statistics.unwhiten(cosine_basis(len(self.scales)).T @ x).float()
 
     def quantise(self, ws: Tensor, statistics: WStatistics) -> Tensor:
         """Round codes (B, rows, D) to what a honey file can hold.
@@ -88,12 +90,38 @@ class HoneyPrior:
         rounded = [self.decode(self.encode(w, statistics), statistics) for w in ws]
         return torch.stack(rounded).to(ws.dtype)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers that make it again, ready for JSON."""
+        return asdict(self)
+
+    def payload_bytes(self, rows: int, size: int) -> int:
+        """Length of what ``to_bytes`` makes of a code (rows, size).
+
+        Raises:
+            ValueError: the prior is one of codes with other rows.
+        """
+        if rows != len(self.scales):
+            raise ValueError(f"expected {len(self.scales)} rows, got {rows}.")
+        return 2 * rows * size + 1
+
+    def to_bytes(self, ws: Tensor, side: bool, statistics: WStatistics) -> bytes:
+        """One code (rows, D) and a bit as bytes, to be hidden by a stream cipher."""
+        levels = self.encode(ws, statistics).astype(">u2").tobytes()
+        # The bit stands among random ones, so that the last byte is uniform too.
+        return levels + bytes([secrets.randbits(7) << 1 | side])
+
+    def from_bytes(self, data: bytes, statistics: WStatistics) -> tuple[Tensor, bool]:
+        """The inverse of ``to_bytes``."""
+        levels = np.frombuffer(data[:-1], dtype=">u2").astype(np.int64)
+        shape = len(self.scales), len(statistics.mean)
+        return self.decode(levels.reshape(shape), statistics), bool(data[-1] & 1)
+
     @property
     def _deviations(self) -> Tensor:
         return torch.tensor(self.scales, dtype=torch.float64)[:, None]
 
 
-def _cosine_basis(rows: int) -> Tensor:
+def cosine_basis(rows: int) -> Tensor:
     """Orthonormal DCT-II, (rows, rows) float64; row 0 is constant."""
     place = (torch.arange(rows, dtype=torch.float64) + 0.5) * math.pi / rows
     basis = torch.cos(torch.arange(rows, dtype=torch.float64)[:, None] * place)

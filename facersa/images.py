@@ -180,7 +180,10 @@ def read_png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
         ImageError: not a PNG, cut short, or a chunk does not match its CRC.
     """
     if not data.startswith(PNG_SIGNATURE):
-        raise ImageError("this is not a PNG file; pass the file `encrypt` wrote.")
+        raise ImageError(
+            "this is not a PNG file; pass the file `encrypt` wrote, or try "
+            "--from-pixels."
+        )
     chunks: list[tuple[bytes, bytes]] = []
     position = len(PNG_SIGNATURE)
     while position < len(data):

@@ -387,7 +387,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
     if mapper == "faithful":
         weights = replace(
             weights,
-            different=6.0,
+            different=9.0,
             recover_id=2.0,
             recover_code=0.5,
             reader=0.1,
@@ -410,7 +410,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
         steps = 6000 + recipe.imitation_steps
         config = TrainConfig(steps=steps, batch=8, lr=1e-3, pool=8000, save_every=500)
         return config, replace(recipe, every_group=True)
-    steps = 600 if mapper == "steered" else 150 + recipe.imitation_steps
+    steps = 600 if mapper == "steered" else 450 + recipe.imitation_steps
     config = TrainConfig(steps=steps, batch=1, lr=1e-3, pool=3000, save_every=50)
     return config, recipe
 

@@ -13,18 +13,20 @@ from typing import Any
 from torch import Tensor
 
 from facersa.alignment import Aligned, align, paste
+from facersa.compact import CompactCode
 from facersa.encoder import ProjectConfig, project
 from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.generator import Generator, load_generator
 from facersa.heldout import HeldOutFaces, load_held_out_faces
 from facersa.honey import HoneyPrior
 from facersa.images import decode_image, png_bytes, read_png_chunks
+from facersa.inpixels import NONCE, find, write
 from facersa.judges import load_identity, load_lpips
 from facersa.mapper import MAPPERS, Mapper, fingerprint, load_mapper
 from facersa.password import DEFAULT_BITS, MAX_BITS, Password, new_salt, total
 from facersa.rendering import Renderer
 from facersa.rotation import RotationCipher, WStatistics
-from facersa.sealed import CHUNK, Sealed, seal, unseal
+from facersa.sealed import CHUNK, Sealed, conceal, lay_open, seal, unseal
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,14 @@ class Encrypted:
         image: the picture in it, (1, 3, H, W).
         face: the edited face alone, (1, 3, 1024, 1024).
         ws: its code.
+        in_pixels: whether the picture itself holds the code, chunk or no chunk.
     """
 
     data: bytes = field(repr=False)
     image: Tensor = field(repr=False)
     face: Tensor = field(repr=False)
     ws: Tensor = field(repr=False)
+    in_pixels: bool = False
 
 
 class FaceRSA:
@@ -202,6 +206,7 @@ class FaceRSA:
         *,
         face: int | None = None,
         config: ProjectConfig | None = None,
+        in_pixels: bool = True,
         progress: bool = True,
     ) -> Inversion:
         """Find the face in a photograph and the code that paints it.
@@ -210,6 +215,8 @@ class FaceRSA:
             photo: (1, 3, H, W) in [-1, 1].
             face: which face, from the left, 0-based; needed if there are several.
             config: of the search.
+            in_pixels: find a code that the pixels can hold, see ``encrypt``; otherwise
+                one that only a chunk can, a little closer to the photograph.
             progress: show a bar.
 
         Raises:
@@ -223,11 +230,15 @@ class FaceRSA:
             perceptual=perceptual,
             embed=load_identity(self.generator.w_avg.device).embed,
             config=config or ProjectConfig(),
+            rounded=lambda ws: self._rounded(ws, in_pixels).to(ws),
             progress=progress,
         )
-        # Rounded as a sealed file would, so that the file gives exactly this.
-        ws = HoneyPrior().quantise(found.ws.cpu(), self.statistics)
-        return Inversion(photo, aligned, ws)
+        return Inversion(photo, aligned, found.ws.cpu())
+
+    def _rounded(self, ws: Tensor, in_pixels: bool) -> Tensor:
+        """A code as a sealed file will hold it, so that the file gives exactly this."""
+        prior = CompactCode.load() if in_pixels else HoneyPrior()
+        return prior.quantise(ws.cpu(), self.statistics)
 
     def encrypt(
         self,
@@ -237,6 +248,7 @@ class FaceRSA:
         mode: str = "honey",
         num_bits: int | None = None,
         crop: bool = False,
+        in_pixels: bool = True,
     ) -> Encrypted:
         """Edit the face and seal the picture.
 
@@ -246,6 +258,9 @@ class FaceRSA:
             mode: "honey", "open" or "none": what the file carries.
             num_bits: length of codes made from typed passwords.
             crop: keep only the aligned 1024 x 1024 face, not the photograph.
+            in_pixels: also hide the code in the pixels, so that the picture can be
+                decrypted when the chunk is lost. Not in an open file, nor in a
+                picture too small for it; ``Encrypted.in_pixels`` tells.
 
         Raises:
             PasswordError: no password, or passwords that cancel out.
@@ -259,21 +274,30 @@ class FaceRSA:
                 "leave one of them out."
             )
         cipher = self.cipher(password.num_bits)
-        edited = cipher(inversion.ws, password.code)
+        params = self._params(cipher)
+        in_pixels = in_pixels and mode != "open"
+        ws = self._rounded(inversion.ws, in_pixels)
+        edited = cipher(ws, password.code)
         face = self.renderer.full(edited)
         geometry = {} if crop else inversion.aligned.to_dict()
         image = face if crop else paste(inversion.photo, face, inversion.aligned)
-        data = seal(
-            image,
-            inversion.ws if mode == "honey" else edited,
-            mode=mode,
-            password=password,
-            salt=salt,
-            params=self._params(cipher),
-            geometry=geometry,
-            statistics=self.statistics,
-        )
-        return Encrypted(data, image, face, edited)
+        if mode == "open":
+            sealed = lay_open(edited, salt=salt, params=params, geometry=geometry)
+        else:
+            sealed = conceal(
+                ws,
+                password,
+                salt=salt,
+                params=params,
+                geometry=geometry,
+                prior=CompactCode.load() if in_pixels else HoneyPrior(),
+                statistics=self.statistics,
+                nonce=NONCE if in_pixels else None,
+            )
+        marked = write(image, sealed) if in_pixels else None
+        image = image if marked is None else marked
+        data = png_bytes(image) if mode == "none" else seal(image, sealed)
+        return Encrypted(data, image, face, edited, marked is not None)
 
     def encrypt_again(self, data: bytes, secrets: Secrets) -> Encrypted:
         """Add a password to an open file: same salt, same face, one more step.
@@ -291,20 +315,27 @@ class FaceRSA:
         password = secrets.password(salt=sealed.salt, num_bits=cipher.num_bits)
         before = sealed.code()
         ws = cipher(before, password.code)
-        return self._repaint(data, sealed, before, ws, password)
+        return self._repaint(data, sealed, before, ws)
 
-    def decrypt(self, data: bytes, secrets: Secrets) -> Encrypted:
+    def decrypt(
+        self, data: bytes, secrets: Secrets, *, from_pixels: bool = False
+    ) -> Encrypted:
         """Undo typed passwords and add raw codes to what the file holds.
 
         A wrong password gives another person and no error. From an open file
         ``data`` of the result is again an open file, from a honey file it is a
-        plain picture.
+        plain picture. ``from_pixels`` reads the code in the pixels and no chunk, so
+        ``data`` may be a JPEG or a PNG that other programs have written again.
 
         Raises:
             SealedError: not one of our files, damaged, or without a code.
+            ImageError: not a picture.
             PasswordError: none given, or of another length than the file's.
         """
-        sealed = unseal(data)
+        if from_pixels:
+            sealed = find(decode_image(data), self.statistics)
+        else:
+            sealed = unseal(data)
         cipher = self._cipher_of(sealed)
         password = secrets.password(
             salt=sealed.salt, num_bits=cipher.num_bits, decrypt=True
@@ -316,7 +347,7 @@ class FaceRSA:
             person, used = sealed.person(password, statistics=self.statistics)
             before = cipher(person, used.code)
             ws = cipher(person, (used + password).code)
-        return self._repaint(data, sealed, before, ws, password)
+        return self._repaint(data, sealed, before, ws)
 
     def _repaint(
         self,
@@ -324,7 +355,6 @@ class FaceRSA:
         sealed: Sealed,
         before: Tensor,
         ws: Tensor,
-        password: Password,
     ) -> Encrypted:
         face = self.renderer.full(ws)
         image = face
@@ -333,15 +363,8 @@ class FaceRSA:
             shown = self.renderer.full(before)
             image = paste(decode_image(data), face, aligned, replaces=shown)
         if sealed.mode == "open":
-            data = seal(
-                image,
-                ws,
-                mode="open",
-                password=password,
-                salt=sealed.salt,
-                params=sealed.params,
-                geometry=sealed.geometry,
-            )
+            notes = {"params": sealed.params, "geometry": sealed.geometry}
+            data = seal(image, lay_open(ws, salt=sealed.salt, **notes))
         else:
             data = png_bytes(image)
         return Encrypted(data, image, face, ws)

@@ -27,7 +27,7 @@ import secrets
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from torch import Tensor
 
+from facersa.compact import CompactCode
 from facersa.errors import ImageError, PasswordError, SealedError
 from facersa.honey import HoneyPrior
 from facersa.images import png_bytes, read_png_chunks
@@ -44,7 +45,6 @@ from facersa.rotation import WStatistics
 
 CHUNK = b"faRs"
 VERSION = 1
-MODES = ("none", "open", "honey")
 MODE_BYTES = {"open": 1, "honey": 2}
 HEAD = struct.Struct(">BBHHI")  # version, mode, rows, size of a row, JSON length
 NONCE_BYTES = 12
@@ -59,6 +59,7 @@ _SENSELESS = (
     ArithmeticError,
     RecursionError,
 )
+Prior = HoneyPrior | CompactCode
 _DAMAGED = "the code in this file is damaged ({}); get an intact copy of the file."
 
 
@@ -66,8 +67,8 @@ _DAMAGED = "the code in this file is damaged ({}); get an intact copy of the fil
 class Sealed:
     """What an encrypted picture carries; ``code`` decodes it.
 
-    params and geometry are the dictionaries given to ``seal`` (tuples come back
-    as lists). ``shape`` is (rows, D) of the code.
+    params and geometry are JSON-able; a file turns their tuples into lists.
+    ``shape`` is (rows, D) of the code.
     """
 
     mode: str
@@ -77,7 +78,7 @@ class Sealed:
     payload: bytes = field(repr=False)
     shape: tuple[int, int]
     nonce: bytes = field(repr=False)
-    prior: HoneyPrior | None = None
+    prior: Prior | None = None
     fingerprint: str | None = None
 
     def code(
@@ -138,76 +139,93 @@ class Sealed:
                 "the version of facersa that made it, or a newer one."
             )
         plain = _keystream(password, self.salt, self.nonce, self.payload)
-        levels = np.frombuffer(plain[:-1], dtype=">u2").reshape(self.shape)
-        ws = self.prior.decode(levels.astype(np.int64), stats)[None]
-        same = plain[-1] & 1 == password.is_canonical
-        return ws, password if same else password.inverse
+        ws, side = self.prior.from_bytes(plain, stats)
+        same = side == password.is_canonical
+        return ws[None], password if same else password.inverse
 
 
-def seal(
-    image: Tensor,
+def conceal(
     ws: Tensor,
-    *,
-    mode: str,
     password: Password,
+    *,
     salt: bytes,
     params: Mapping[str, Any],
     geometry: Mapping[str, Any],
-    prior: HoneyPrior | None = None,
+    prior: Prior | None = None,
     statistics: WStatistics | None = None,
-) -> bytes:
-    """PNG file bytes of ``image`` (1, 3, H, W) with the code ``ws`` in a chunk.
+    nonce: bytes | None = None,
+) -> Sealed:
+    """Hide a code under a password so that no guess of it shows as wrong.
 
     Args:
-        image: the encrypted picture.
-        ws: (1, rows, D) code to carry. In honey mode it is rounded: pass it
-            through ``HoneyPrior.quantise`` before drawing the picture to have
-            the two agree. A wrong password gives rows that agree as a person's
-            do, so the person's own code is better hidden than the edited one.
-        mode: "honey", "open" or "none" (no chunk at all).
-        password: the sum of all that were used; ignored unless honey.
-        salt: 16 bytes, as used for typed passwords; fresh for each honey file.
+        ws: (1, rows, D). It is rounded: pass it through ``quantise`` of the prior
+            before drawing the picture to have the two agree. A wrong password gives
+            rows that agree as a person's do, so the person's own code is better
+            hidden than the edited one.
+        password: the sum of all that were used.
+        salt: 16 bytes, as used for typed passwords; fresh for each picture.
         params: public settings of the cipher, JSON-able; "num_bits" is checked.
         geometry: place of the face in the picture, JSON-able.
+        prior: of codes; ``HoneyPrior()`` where none is given.
+        statistics: of w; those in the package where none are given.
+        nonce: 12 bytes, which must never serve twice with one salt and password;
+            random where none are given.
 
     Raises:
-        PasswordError: honey mode and passwords that cancel out.
-        ValueError: an unknown mode, a bad shape, values JSON cannot hold.
+        PasswordError: passwords that cancel out.
+        ValueError: a bad shape, salt or nonce, or numbers that are not finite.
     """
-    if mode == "none":
-        return png_bytes(image)
-    body = pack(
-        ws,
-        mode=mode,
-        password=password,
-        salt=salt,
-        params=params,
-        geometry=geometry,
-        prior=prior,
-        statistics=statistics,
-        nonce=secrets.token_bytes(NONCE_BYTES),
-    )
-    return png_bytes(image, [(CHUNK, body)])
+    if password.is_zero:
+        raise PasswordError(
+            "these passwords cancel out, so nothing would be hidden; "
+            "leave one of them out."
+        )
+    nonce = secrets.token_bytes(NONCE_BYTES) if nonce is None else nonce
+    _check(ws, salt, nonce)
+    prior = HoneyPrior() if prior is None else prior
+    stats = WStatistics.load() if statistics is None else statistics
+    # One hidden bit says which of the pair e, -e it was.
+    plain = prior.to_bytes(_values(ws), password.is_canonical, stats)
+    payload = _keystream(password, salt, nonce, plain)
+    notes = dict(params), dict(geometry)
+    shape = ws.shape[1], ws.shape[2]
+    fingerprint = stats.fingerprint()
+    return Sealed("honey", salt, *notes, payload, shape, nonce, prior, fingerprint)
 
 
-def pack(
-    ws: Tensor,
-    *,
-    mode: str,
-    password: Password,
-    salt: bytes,
-    params: Mapping[str, Any],
-    geometry: Mapping[str, Any],
-    prior: HoneyPrior | None,
-    statistics: WStatistics | None,
-    nonce: bytes,
-) -> bytes:
+def lay_open(
+    ws: Tensor, *, salt: bytes, params: Mapping[str, Any], geometry: Mapping[str, Any]
+) -> Sealed:
+    """Hold a code (1, rows, D) in clear; arguments and errors as for ``conceal``."""
+    nonce = bytes(NONCE_BYTES)
+    _check(ws, salt, nonce)
+    payload = zlib.compress(_values(ws).numpy().astype("<f4").tobytes(), 9)
+    shape = ws.shape[1], ws.shape[2]
+    return Sealed("open", salt, dict(params), dict(geometry), payload, shape, nonce)
+
+
+def seal(image: Tensor, sealed: Sealed) -> bytes:
+    """PNG file bytes of ``image`` (1, 3, H, W) with ``sealed`` in a chunk."""
+    return png_bytes(image, [(CHUNK, pack(sealed))])
+
+
+def pack(sealed: Sealed) -> bytes:
     """The chunk's bytes, for ``seal``: head, salt, nonce, JSON, payload, digest.
 
-    A nonce must never serve twice with one salt and password.
+    Raises:
+        ValueError: values that JSON cannot hold.
     """
-    if mode not in MODE_BYTES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}.")
+    notes: dict[str, Any] = {"params": sealed.params, "geometry": sealed.geometry}
+    if sealed.prior is not None:
+        notes |= {"prior": sealed.prior.to_dict(), "statistics": sealed.fingerprint}
+    text = json.dumps(notes, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    mode, length = MODE_BYTES[sealed.mode], len(text.encode())
+    head = HEAD.pack(VERSION, mode, *sealed.shape, length)
+    body = head + sealed.salt + sealed.nonce + text.encode() + sealed.payload
+    return body + hashlib.sha256(body).digest()
+
+
+def _check(ws: Tensor, salt: bytes, nonce: bytes) -> None:
     check_shape(ws, 1, None, None, name="ws")
     if not ws.isfinite().all():
         raise ValueError("ws holds values that are not finite; invert again.")
@@ -216,29 +234,10 @@ def pack(
             f"expected a salt of {SALT_BYTES} and a nonce of {NONCE_BYTES} bytes, got "
             f"{len(salt)} and {len(nonce)}; make the salt with new_salt()."
         )
-    rows, size = ws.shape[1:]
-    notes: dict[str, Any] = {"params": dict(params), "geometry": dict(geometry)}
-    values = ws[0].detach().cpu().float()
-    if mode == "open":
-        payload = zlib.compress(values.numpy().astype("<f4").tobytes(), 9)
-    else:
-        if password.is_zero:
-            raise PasswordError(
-                "these passwords cancel out, so nothing would be hidden; "
-                "leave one of them out."
-            )
-        prior = HoneyPrior() if prior is None else prior
-        stats = WStatistics.load() if statistics is None else statistics
-        check_shape(ws, 1, len(prior.scales), len(stats.mean), name="ws")
-        notes |= {"prior": asdict(prior), "statistics": stats.fingerprint()}
-        levels = prior.encode(values, stats).astype(">u2").tobytes()
-        # Which of the pair it was, as a bit among random ones: uniform as well.
-        side = secrets.randbits(7) << 1 | password.is_canonical
-        payload = _keystream(password, salt, nonce, levels + bytes([side]))
-    text = json.dumps(notes, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    head = HEAD.pack(VERSION, MODE_BYTES[mode], rows, size, len(text.encode()))
-    body = head + salt + nonce + text.encode() + payload
-    return body + hashlib.sha256(body).digest()
+
+
+def _values(ws: Tensor) -> Tensor:
+    return ws[0].detach().cpu().float()
 
 
 def unseal(data: bytes) -> Sealed:
@@ -256,7 +255,7 @@ def unseal(data: bytes) -> Sealed:
         raise SealedError(
             "this PNG carries no FaceRSA code: it was not encrypted here, was saved "
             "by another program, or was made with --chunk none; use the original "
-            "file."
+            "file, or try --from-pixels."
         )
     if len(bodies) > 1:
         raise SealedError(_DAMAGED.format("two codes"))
@@ -284,12 +283,8 @@ def unpack(body: bytes) -> Sealed:
         params, geometry = dict(notes["params"]), dict(notes["geometry"])
         prior = fingerprint = None
         if name == "honey":
-            stored_prior: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in notes["prior"].items()
-            }
-            prior, fingerprint = HoneyPrior(**stored_prior), str(notes["statistics"])
-            if len(prior.scales) != rows or len(payload) != 2 * rows * size + 1:
+            prior, fingerprint = _prior(notes["prior"]), str(notes["statistics"])
+            if len(payload) != prior.payload_bytes(rows, size):
                 raise ValueError("length")
     except _SENSELESS as error:
         raise SealedError(_DAMAGED.format("its header makes no sense")) from error
@@ -298,6 +293,18 @@ def unpack(body: bytes) -> Sealed:
     return Sealed(
         name, salt, params, geometry, payload, (rows, size), nonce, prior, fingerprint
     )
+
+
+def _prior(stored: Mapping[str, Any]) -> Prior:
+    if "compact" not in stored:
+        numbers: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in stored.items()
+        }
+        return HoneyPrior(**numbers)
+    if (table := CompactCode.load()).fingerprint() != stored["compact"]:
+        raise ValueError("another table of bits")
+    return table
 
 
 def _keystream(password: Password, salt: bytes, nonce: bytes, data: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from facersa.encoder import ProjectConfig, _importance, project
 from facersa.generator import Generator
+from facersa.images import resize
 from facersa.judges import load_identity, load_lpips
 from facersa.rendering import Renderer
 
@@ -38,6 +40,37 @@ def test_a_few_steps_move_towards_the_face_and_repeat_exactly(
     assert torch.equal(runs[0].ws, runs[1].ws)
     start = generator.broadcast(generator.w_avg[None])
     assert (runs[0].ws - start).abs().max() > 0.01
+
+
+def test_the_last_steps_look_at_the_code_as_it_will_be_stored(
+    generator: Generator,
+) -> None:
+    target = Renderer(generator).full(generator.sample([41], 0.7))
+    judge, perceptual = load_identity(), load_lpips()
+    config = replace(ProjectConfig(), steps=20, candidates=3, lr=0.15)
+
+    def search(rounded: Callable[[torch.Tensor], torch.Tensor] | None) -> torch.Tensor:
+        return project(
+            generator,
+            target,
+            perceptual=perceptual,
+            embed=judge.embed,
+            config=config,
+            rounded=rounded,
+            progress=False,
+        ).ws
+
+    def coarse(ws: torch.Tensor) -> torch.Tensor:
+        return (ws / 0.4).round() * 0.4
+
+    def distance(ws: torch.Tensor) -> float:
+        painted, wanted = generator.preview(ws), resize(target, 256)
+        likeness = (judge.embed(painted) * judge.embed(wanted)).sum()
+        return (0.8 * perceptual(painted, wanted) + 0.5 * (1 - likeness)).item()
+
+    found = search(coarse)
+    torch.testing.assert_close(found, coarse(found))
+    assert distance(found) < distance(coarse(search(None)))
 
 
 def test_the_face_counts_more_than_the_corner() -> None:

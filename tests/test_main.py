@@ -17,6 +17,7 @@ from PIL import Image
 
 from facersa.__main__ import OPEN_WARNING, main
 from facersa.images import load_image, save_png
+from facersa.metrics import psnr
 from facersa.sealed import unseal
 
 SECRET = "xyzzy plugh 42"
@@ -54,6 +55,42 @@ def test_encrypt_and_decrypt_round_trip(
     printed = capfd.readouterr()
     assert SECRET not in printed.out + printed.err
     assert SECRET.encode() not in sealed.read_bytes()
+
+
+def test_a_jpeg_of_the_picture_is_decrypted_from_its_pixels(
+    sealed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    jpeg, back, whole = tmp_path / "a.jpg", tmp_path / "b.png", tmp_path / "c.png"
+    with Image.open(sealed) as opened:
+        opened.convert("RGB").save(jpeg, quality=80)
+    secret = ("--password", SECRET)
+    assert run("decrypt", jpeg, "-o", back, *secret) == 1
+    assert "--from-pixels" in capfd.readouterr().err and not back.exists()
+    assert run("decrypt", jpeg, "-o", back, *secret, "--from-pixels") == 0
+    assert run("decrypt", sealed, "-o", whole, *secret) == 0
+    assert psnr(load_image(back), load_image(whole)).item() > 30
+
+
+def test_pixels_without_a_code_are_named_before_a_password_is_asked_for(
+    photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "b.png"
+    assert run("decrypt", photo, "-o", output, "--from-pixels") == 1
+    assert "no code can be read from these pixels" in capfd.readouterr().err
+    bare = ("--password", "x", "--steps", 1, "--no-pixels", "--chunk", "none")
+    assert run("encrypt", photo, "-o", output, *bare) == 0
+    assert run("decrypt", output, "-o", output.with_name("c.png"), "--from-pixels") == 1
+
+
+def test_a_picture_too_small_for_a_code_is_said(
+    photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small, output = tmp_path / "small.png", tmp_path / "out.png"
+    with Image.open(photo) as opened:
+        opened.crop((130, 20, 330, 220)).save(small)
+    assert run("encrypt", small, "-o", output, "--password", "x", "--steps", 1) == 0
+    assert "too small to hold the code" in capfd.readouterr().err
+    assert run("decrypt", output, "-o", tmp_path / "b.png", "--password", "x") == 0
 
 
 def test_the_password_may_come_from_the_environment(

@@ -13,12 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facersa import password as password_module
+from facersa.compact import CompactCode
 from facersa.errors import PasswordError, SealedError
 from facersa.honey import HoneyPrior
 from facersa.images import png_bytes, read_png_chunks
 from facersa.password import Password, total
 from facersa.rotation import WStatistics
-from facersa.sealed import CHUNK, HEAD, Sealed, pack, seal, unpack, unseal
+from facersa.sealed import (
+    CHUNK,
+    HEAD,
+    Sealed,
+    conceal,
+    lay_open,
+    pack,
+    seal,
+    unpack,
+    unseal,
+)
 
 STATS = WStatistics.load()
 SALT = bytes(range(16))
@@ -42,27 +53,21 @@ def person(seed: int = 0) -> torch.Tensor:
     return STATS.unwhiten(z).float()
 
 
+def made(mode: str, **change: Any) -> Sealed:
+    values: dict[str, Any] = {"salt": SALT, "params": PARAMS, "geometry": GEOMETRY}
+    if mode == "open":
+        return lay_open(person(), **(values | change))
+    values["password"] = E
+    return conceal(person(), **(values | change))
+
+
 def sealed_file(mode: str, **change: Any) -> bytes:
-    values: dict[str, Any] = {
-        "password": E,
-        "salt": SALT,
-        "params": PARAMS,
-        "geometry": GEOMETRY,
-    }
-    return seal(IMAGE, person(), mode=mode, **(values | change))
+    return seal(IMAGE, made(mode, **change))
 
 
 def packed(mode: str = "honey", **change: Any) -> bytes:
-    values: dict[str, Any] = {
-        "password": E,
-        "salt": SALT,
-        "params": PARAMS,
-        "geometry": GEOMETRY,
-        "prior": None,
-        "statistics": None,
-        "nonce": bytes(12),
-    }
-    return pack(person(), mode=mode, **(values | change))
+    nonce = {"nonce": bytes(12)} if mode == "honey" else {}
+    return pack(made(mode, **(nonce | change)))
 
 
 def forged(body: bytes, **change: Any) -> bytes:
@@ -146,11 +151,9 @@ def test_a_wrong_password_gives_another_person(
     assert cosine.abs().max() < 0.2
 
 
-def test_none_leaves_no_trace() -> None:
-    data = sealed_file("none")
-    assert data == PLAIN
+def test_a_plain_picture_has_no_code() -> None:
     with pytest.raises(SealedError, match="use the original file"):
-        unseal(data)
+        unseal(PLAIN)
 
 
 def test_the_picture_is_a_plain_picture() -> None:
@@ -271,7 +274,7 @@ def test_password_errors() -> None:
         found.code(Password.random(16))
     with pytest.raises(PasswordError, match="cancel"):
         sealed_file("honey", password=E + E.inverse)
-    opened = unseal(sealed_file("open", password=E + E.inverse))
+    opened = unseal(sealed_file("open"))
     with pytest.raises(SealedError, match="open, not honey"):
         opened.person(E)
 
@@ -292,24 +295,25 @@ def test_a_fitted_prior_travels_with_the_file() -> None:
 
 
 def test_seal_errors() -> None:
-    with pytest.raises(ValueError, match="honey"):
-        sealed_file("secret")
-    with pytest.raises(ValueError, match="16"):
-        sealed_file("open", salt=b"short")
-    with pytest.raises(ValueError):
-        sealed_file("open", params={"kappa": float("nan")})
+    for mode in ("open", "honey"):
+        with pytest.raises(ValueError, match="16"):
+            sealed_file(mode, salt=b"short")
+        with pytest.raises(ValueError):
+            sealed_file(mode, params={"kappa": float("nan")})
+    with pytest.raises(ValueError, match="12"):
+        sealed_file("honey", nonce=b"short")
     with pytest.raises(ValueError, match="not finite"):
-        pack(
-            person() / 0,
-            mode="open",
-            password=E,
-            salt=SALT,
-            params={},
-            geometry={},
-            prior=None,
-            statistics=None,
-            nonce=bytes(12),
-        )
+        lay_open(person() / 0, salt=SALT, params={}, geometry={})
+
+
+def test_a_compact_code_travels_by_the_name_of_its_table() -> None:
+    table = CompactCode.load()
+    body = packed(prior=table)
+    found = unpack(body)
+    assert isinstance(found.prior, CompactCode)
+    assert torch.equal(found.code(E), table.quantise(person(), STATS))
+    with pytest.raises(SealedError, match="damaged"):
+        unpack(forged(body, prior={"compact": "0" * 16}))
 
 
 def test_nothing_printed_shows_the_code() -> None:

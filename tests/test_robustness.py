@@ -1,0 +1,69 @@
+"""Tests of the measurement of decryption from changed pixels."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from facersa import robustness
+from facersa.encoder import ProjectConfig
+from facersa.evaluation import value
+from facersa.generator import Generator
+from facersa.images import decode_image, png_bytes
+from facersa.pipeline import FaceRSA
+from facersa.robustness import CHANGES, from_pixels, painted, recompress, rescale
+
+
+def picture() -> bytes:
+    rng = torch.Generator().manual_seed(0)
+    return png_bytes(torch.rand(1, 3, 60, 90, generator=rng) * 2 - 1)
+
+
+def test_changes_do_what_their_names_say() -> None:
+    data = picture()
+    with Image.open(io.BytesIO(recompress(75, data))) as opened:
+        assert opened.format == "JPEG" and opened.size == (90, 60)
+    assert len(recompress(50, data)) < len(recompress(95, data))
+    assert decode_image(rescale(0.5, data)).shape == (1, 3, 60, 90)
+    assert decode_image(rescale(0.5, data, back=False)).shape == (1, 3, 30, 45)
+    assert CHANGES["PNG"](data) == data
+    assert all(
+        decode_image(change(data)).isfinite().all() for change in CHANGES.values()
+    )
+
+
+def test_a_painted_person_is_its_own_photograph(generator: Generator) -> None:
+    engine = FaceRSA(generator)
+    inversion = painted(engine, generator.sample([5], 0.7))
+    assert inversion.aligned.side == 1024
+    assert torch.equal(inversion.photo, inversion.aligned.image)
+
+
+@pytest.mark.slow
+def test_the_table_tells_what_comes_back_and_what_is_lost(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {name: CHANGES[name] for name in ("PNG", "JPEG 75")}
+    lost = {"tiny": lambda data: rescale(0.05, data)}
+    monkeypatch.setattr(robustness, "CHANGES", kept | lost)
+    result = from_pixels(
+        FaceRSA(generator),
+        n=1,
+        fit=replace(ProjectConfig(), steps=3, candidates=2),
+        progress=False,
+    )
+    for name in kept:
+        assert value(result, "pixels", name, "read")["mean"] == 1
+        identity = value(result, "pixels", name, "id", "heldout")["mean"]
+        assert identity == pytest.approx(1, abs=1e-5)
+        assert value(result, "pixels", name, "lpips")["mean"] == 0
+    assert value(result, "pixels", "tiny", "read")["mean"] == 0
+    assert value(result, "pixels", "tiny", "id", "heldout")["mean"] == 0
+    assert 44 < value(result, "pixels", "mark", "psnr")["mean"] < 48
+    assert value(result, "pixels", "rounding", "id", "train")["mean"] > 0.8
+    assert value(result, "pixels", "fit: decrypted", "id", "train")["mean"] < 0.8
+    assert result["settings"]["n"] == 1
