@@ -169,8 +169,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument(
         "--fit",
-        action="store_true",
-        help="with --from-pixels: also by fitting a code, minutes for each person",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --from-pixels: for N people also fit a code, minutes each",
     )
     evaluate.add_argument("--json", metavar="FILE", help="also write JSON")
     _add_cipher(evaluate)
@@ -424,7 +426,6 @@ def _compare(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     import torch
 
-    from facersa.encoder import ProjectConfig
     from facersa.evaluation import evaluate
     from facersa.images import load_image
     from facersa.robustness import from_pixels
@@ -442,7 +443,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             seed=options.seed,
             psi=1.0 if photos else options.psi,
             inversions=inversions,
-            fit=ProjectConfig() if options.fit else None,
+            fits=options.fit,
         )
         _report(result, output)
         return

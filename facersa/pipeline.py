@@ -276,7 +276,9 @@ class FaceRSA:
         cipher = self.cipher(password.num_bits)
         params = self._params(cipher)
         in_pixels = in_pixels and mode != "open"
-        ws = self._rounded(inversion.ws, in_pixels)
+        ws = inversion.ws
+        if mode != "open":
+            ws = self._rounded(ws, in_pixels)
         edited = cipher(ws, password.code)
         face = self.renderer.full(edited)
         geometry = {} if crop else inversion.aligned.to_dict()

@@ -87,7 +87,8 @@ def from_pixels(
     seed: int = 0,
     psi: float = 0.85,
     inversions: list[Inversion] | None = None,
-    fit: ProjectConfig | None = None,
+    fits: int = 0,
+    search: ProjectConfig | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure decryption from changed pixels, on faces cropped to 1024 x 1024.
@@ -99,7 +100,8 @@ def from_pixels(
         seed: draws them; the same people as those of ``evaluate``.
         psi: their truncation.
         inversions: of photographs, to use instead.
-        fit: also fit codes to the unmarked anonymised pixels, by this search.
+        fits: for so many people also fit a code to the unmarked anonymised pixels.
+        search: how; the default of ``project`` where none is given.
         progress: show a bar.
 
     Returns:
@@ -146,13 +148,13 @@ def from_pixels(
             values[kind, "read", None].append(1.0)
             same = torch.equal(found.image, intact.image)
             note(kind, wanted, wanted if same else report(found.image))
-        if fit is not None:
+        if index < fits:
             found_ws = project(
                 engine.generator,
                 from_uint8(to_uint8(encrypted.face)),
                 perceptual=panel.lpips,
                 embed=panel.identity.embed,
-                config=fit,
+                config=search or ProjectConfig(),
                 progress=False,
             ).ws
             fitted = engine.renderer.full(found_ws)

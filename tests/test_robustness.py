@@ -53,7 +53,8 @@ def test_the_table_tells_what_comes_back_and_what_is_lost(
     result = from_pixels(
         FaceRSA(generator),
         n=1,
-        fit=replace(ProjectConfig(), steps=3, candidates=2),
+        fits=1,
+        search=replace(ProjectConfig(), steps=3, candidates=2),
         progress=False,
     )
     for name in kept:
