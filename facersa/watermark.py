@@ -1,4 +1,4 @@
-"""Bits in the pixels: an invisible mark that survives JPEG and a change of size.
+"""Bits in the pixels: a faint mark that survives JPEG and a change of size.
 
 Spread-transform dither modulation (Chen and Wornell 2001). The picture's luma is
 brought to 512 x 512 whatever its size and shape, cut into blocks of 8 x 8, and the
