@@ -66,8 +66,8 @@ def test_the_right_password_reproduces_the_inversion(
     back = engine.decrypt(encrypted.data, A)
     assert psnr(back.face, inverted).item() > 45
     wrong = engine.decrypt(encrypted.data, B)
-    assert psnr(wrong.face, inverted).item() < 35
-    assert psnr(encrypted.face, inverted).item() < 35
+    assert psnr(wrong.face, inverted).item() < 40
+    assert psnr(encrypted.face, inverted).item() < 40
 
 
 @pytest.mark.parametrize("mode", ["honey", "open"])
@@ -100,7 +100,7 @@ def test_open_files_are_composed_by_several_people(
     both = engine.encrypt_again(first.data, B)
     assert unseal(both.data).salt == unseal(first.data).salt
     only_b = engine.decrypt(both.data, A)  # not in the order they were put on
-    assert psnr(only_b.face, inverted).item() < 30
+    assert psnr(only_b.face, inverted).item() < 40
     back = engine.decrypt(only_b.data, B)
     assert psnr(back.face, inverted).item() > 45
 
@@ -172,9 +172,9 @@ def test_the_pixels_alone_bring_the_face_back(
         jpeg_bytes(encrypted.image, quality=75),
     ):
         back = engine.decrypt(changed, A, from_pixels=True)
-        assert psnr(back.image, inverted).item() > (45 if cipher == "rotation" else 35)
+        assert psnr(back.image, inverted).item() > 45
         wrong = engine.decrypt(changed, B, from_pixels=True)
-        assert psnr(wrong.face, inverted).item() < 30
+        assert psnr(wrong.face, inverted).item() < 40
     small = png_bytes(resize(encrypted.image, 512))
     assert torch.equal(engine.decrypt(small, A, from_pixels=True).face, back.face)
 
