@@ -64,7 +64,7 @@ def test_the_table_tells_what_comes_back_and_what_is_lost(
         assert value(result, "pixels", name, "lpips")["mean"] == 0
     assert value(result, "pixels", "tiny", "read")["mean"] == 0
     assert value(result, "pixels", "tiny", "id", "heldout")["mean"] == 0
-    assert 44 < value(result, "pixels", "mark", "psnr")["mean"] < 48
+    assert 44 < value(result, "pixels", "mark", "psnr")["mean"] < 52
     assert value(result, "pixels", "rounding", "id", "train")["mean"] > 0.8
     assert value(result, "pixels", "fit: decrypted", "id", "train")["mean"] < 0.8
     assert result["settings"]["n"] == 1
