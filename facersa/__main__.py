@@ -213,6 +213,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--until", type=int, metavar="STEP", help="end there, short of the preset"
     )
+    train.add_argument(
+        "--bisenet",
+        metavar="FILE",
+        help="a BiSeNet checkpoint of yours for a mapper's parsing loss, also when "
+        "resuming; without it, clusters of the generator's features",
+    )
     where = train.add_mutually_exclusive_group()
     where.add_argument("-o", "--output", help="folder (default runs/head and so on)")
     where.add_argument("--resume", metavar="DIR", help="go on with the run in DIR")
@@ -559,6 +565,7 @@ def _train(options: argparse.Namespace) -> None:
 
 def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]:
     """What to train: as ``folder`` says when resuming, else by the preset."""
+    from facersa.bisenet import load_bisenet
     from facersa.generator import load_generator
     from facersa.head_task import HeadTask
     from facersa.judges import load_identity, load_landmarks, load_lpips
@@ -580,7 +587,9 @@ def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]
         generator,
         identity,
         load_landmarks(device),
-        load_parser(device),
+        load_bisenet(options.bisenet, device)
+        if options.bisenet
+        else load_parser(device),
         load_lpips("alex", device),
         recipe,
         teacher=load_teacher(device) if recipe.imitation_steps else None,

@@ -3,7 +3,7 @@
 Pure functions of what frozen networks see in a picture, a ``View``. The paper
 names the terms and leaves weights, margins and schedules unpublished; those
 here are ours, in ``LossWeights``. Parsing is measured by ``GeneratorParser``, not
-by BiSeNet, unless a BiSeNet of the user's own is put in its place.
+by BiSeNet, unless the user has a file of its weights (``facersa train --bisenet``).
 
 A view may come from the surrogate network of ``surrogate`` and then has no
 picture; the terms that compare pixels compare whitened codes instead, and

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from facersa.bisenet import BiSeNet
 from facersa.generator import PREVIEW_BLOCKS, Generator
 from facersa.head_task import TRAIN_SEED, varied_codes
 from facersa.imitation import altered_codes, fresh_codes, imitation_loss, whitening
@@ -101,7 +102,7 @@ class Painter:
         generator: Generator,
         identity: IdentityJudge,
         landmarks: Landmarks,
-        parser: GeneratorParser,
+        parser: GeneratorParser | BiSeNet,
     ) -> None:
         self.generator, self.parser = generator, parser
         self.identity, self.landmarks = identity, landmarks
@@ -114,11 +115,12 @@ class Painter:
 
     def _paint(self, ws: Tensor) -> tuple[Tensor, Tensor]:
         synthesis = self.generator.synthesis
-        x = synthesis.features(ws, PARSED_BLOCKS)
-        parts = self.parser(x)
+        x = features = synthesis.features(ws, PARSED_BLOCKS)
         for i in range(PARSED_BLOCKS, PREVIEW_BLOCKS):
             x = synthesis.blocks[i](x, ws[:, 1 + 2 * i], ws[:, 2 + 2 * i])
-        return self.generator.head(*self.generator.head_inputs(x, ws)), parts
+        picture = self.generator.head(*self.generator.head_inputs(x, ws))
+        seen = picture if isinstance(self.parser, BiSeNet) else features
+        return picture, self.parser(seen)
 
     def __call__(self, ws: Tensor, code: Tensor) -> View:
         """Paint ``ws`` (B, 16, 512) at 256 x 256 and look."""
@@ -139,7 +141,7 @@ class MapperTask:
         generator: frozen.
         identity: training judge.
         landmarks: training judge.
-        parser: of the generator's features.
+        parser: of the generator's features, or a BiSeNet of the picture.
         lpips: perceptual distance of two pictures.
         recipe: what to train and how.
         teacher: a trained steered mapper, for the imitation stage.
@@ -153,7 +155,7 @@ class MapperTask:
         generator: Generator,
         identity: IdentityJudge,
         landmarks: Landmarks,
-        parser: GeneratorParser,
+        parser: GeneratorParser | BiSeNet,
         lpips: Distance,
         recipe: Recipe,
         teacher: SteeredMapper | None = None,

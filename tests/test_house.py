@@ -39,6 +39,7 @@ ORDER = (
     "mapper",
     "imitation",
     "parsing",
+    "bisenet",
     "surrogate",
     "metrics",
     "baselines",

@@ -103,7 +103,9 @@ def test_published_quirks_do_what_their_names_say(ws: Tensor) -> None:
     # Biases alone move a face that nobody encrypted.
     assert published.change(ws, torch.zeros(1, 16)).abs().max() > 1e-3
     ours = ModulationMapper()
-    assert ours.change(ws, torch.zeros(1, 16).expand(3, -1)).abs().max() < 1e-5  # both halves round apart
+    assert (
+        ours.change(ws, torch.zeros(1, 16).expand(3, -1)).abs().max() < 1e-5
+    )  # both halves round apart
     there, back = (ours.change(ws, s * codes(1, 2, 3)) for s in (1, -1))
     torch.testing.assert_close(there, -back)
 

@@ -11,10 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from facersa.bisenet import BiSeNet
 from facersa.generator import Generator
 from facersa.judges import load_identity, load_landmarks, load_lpips
 from facersa.mapper import MAPPERS, SteeredMapper, build_mapper
-from facersa.mapper_task import MapperTask, Recipe, mapper_preset, recipe_of
+from facersa.mapper_task import (
+    MapperTask,
+    Painter,
+    Recipe,
+    mapper_preset,
+    recipe_of,
+)
 from facersa.parsing import load_parser
 from facersa.training import stored_run, train
 
@@ -133,3 +140,13 @@ def test_imitation_needs_a_teacher(make_task: MakeTask) -> None:
     judges = task.painter.identity, task.painter.landmarks, task.painter.parser
     with pytest.raises(ValueError, match="teacher"):
         MapperTask(task.generator, *judges, task.lpips, recipe)
+
+
+@pytest.mark.slow
+def test_a_bisenet_of_the_user_parses_the_picture(generator: Generator) -> None:
+    torch.manual_seed(0)
+    painter = Painter(generator, load_identity(), load_landmarks(), BiSeNet().eval())
+    view = painter(generator.sample([3], 0.7), torch.zeros(1, 4, 128))
+    assert view.parts is not None and view.parts.shape == (1, 19, 64, 64)
+    again = painter.parser(view.picture)
+    torch.testing.assert_close(view.parts, again, rtol=1e-4, atol=1e-5)
