@@ -12,36 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facersa.arguments import build_parser
 from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
-from facersa.password import DEFAULT_BITS, Password, pair
+from facersa.password import Password, pair
 
 if TYPE_CHECKING:
     from facersa.mapper import Mapper
     from facersa.pipeline import FaceRSA, Secrets
     from facersa.rotation import RotationCipher
     from facersa.training import Task, TrainConfig
-
-ABOUT = """\
-Encrypt the identity of the face in a photograph with a password, keep a natural
-picture of another person, and bring the face back with the password.
-This is ambiguity, not computational security: nobody's safety should rest on it."""
-
-SEALING = """\
-what the file carries (--chunk), and what is real cryptography:
-  honey  the code of the face, hidden by argon2id and a stream cipher in such a
-         way that every wrong password gives some other person, never an error
-         (the default)
-  open   the code in clear, so that several people can add and take off passwords;
-         anybody who has the file can bring the face back without one
-  none   nothing: what the pixels hold must do
-Unless --no-pixels is given, the picture itself holds what a honey chunk holds, as a
-faint mark that survives JPEG and a smaller copy: decrypt --from-pixels reads it. An
-open file has none. The mark, like the chunk, can be found by anybody who looks.
-The chunk itself shows that the picture was anonymised. The picture is ambiguous,
-no more: no hardness assumption stands behind it. A wrong password draws another
-person, pose and background, which shows beside the rest of a photograph: with
---crop there is no rest. Who has the file can test guesses, slowly: use a long
-password."""
 
 OPEN_WARNING = (
     "note: an open file can be undone without a password, by copying a row of its "
@@ -59,10 +38,10 @@ FEW_BITS = 64
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or non-zero with one line on standard error."""
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     warnings.simplefilter("ignore")
     try:
-        options.run(options)
+        COMMANDS[options.command](options)
     except FaceRSAError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -82,198 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(message: str) -> int:
     print(f"facersa: {' '.join(message.split())}", file=sys.stderr)
     return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="facersa",
-        description=ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    def add(
-        name: str, run: Any, text: str, epilog: str = ""
-    ) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.set_defaults(run=run)
-        return command
-
-    fetch = add("fetch", _fetch, "bring all pretrained files into the cache, verified")
-    fetch.add_argument("--licences", action="store_true", help="list their terms only")
-
-    encrypt = add("encrypt", _encrypt, "encrypt the face in a photograph", SEALING)
-    encrypt.add_argument("photo", help="a photograph, or an open file to add to")
-    encrypt.add_argument("-o", "--output", required=True, help="PNG to write")
-    _add_secrets(encrypt)
-    encrypt.add_argument(
-        "--bits",
-        type=int,
-        help=f"code length (default {DEFAULT_BITS}; a mapper's own is 16)",
-    )
-    encrypt.add_argument("--chunk", choices=["honey", "open", "none"])
-    encrypt.add_argument("--face", type=int, help="which face, from the left, from 0")
-    encrypt.add_argument(
-        "--crop", action="store_true", help="keep the face only, 1024²"
-    )
-    encrypt.add_argument("--steps", type=int, help="steps of the inversion")
-    encrypt.add_argument(
-        "--no-pixels",
-        action="store_true",
-        help="leave the pixels alone: without its chunk the picture is then lost",
-    )
-    _add_cipher(encrypt)
-
-    decrypt = add("decrypt", _decrypt, "bring a face back", SEALING)
-    decrypt.add_argument("picture", help="the PNG that encrypt wrote")
-    decrypt.add_argument("-o", "--output", required=True, help="PNG to write")
-    decrypt.add_argument(
-        "--from-pixels",
-        action="store_true",
-        help="read the code in the pixels: for a picture without its chunk, also a "
-        "JPEG or a smaller copy",
-    )
-    _add_secrets(decrypt)
-
-    codes = add(
-        "pair", _pair, "print a pair of raw codes: e and d, each undoes the other"
-    )
-    codes.add_argument(
-        "--bits", type=int, default=16, help="default 16, as in the paper; 128 is safer"
-    )
-
-    compare = add("compare", _compare, "measure how alike two pictures of one size are")
-    compare.add_argument("first")
-    compare.add_argument("second")
-    compare.add_argument("--json", action="store_true", help="print JSON")
-
-    evaluate = add("evaluate", _evaluate, "measure properties (a) to (h), both judges")
-    evaluate.add_argument("--n", type=int, default=64, help="people (default 64)")
-    evaluate.add_argument("--seed", type=int, default=0)
-    evaluate.add_argument("--psi", type=float, default=0.85, help="0.7, 0.85 or 1")
-    evaluate.add_argument("--stratum", choices=["W", "row-mixed"], default="W")
-    evaluate.add_argument("--bits", type=int, help="code length, as with encrypt")
-    evaluate.add_argument(
-        "--photo", action="append", default=[], help="use inverted photographs instead"
-    )
-    evaluate.add_argument(
-        "--from-pixels",
-        action="store_true",
-        help="measure instead what comes back from pixels that were compressed, scaled",
-    )
-    evaluate.add_argument(
-        "--fit",
-        type=int,
-        default=0,
-        metavar="N",
-        help="with --from-pixels: for N people also fit a code, minutes each",
-    )
-    evaluate.add_argument("--json", metavar="FILE", help="also write JSON")
-    _add_cipher(evaluate)
-
-    localise = add(
-        "localise",
-        _localise,
-        "measure which rows of the code hold identity: each row, windows of four, "
-        "groups",
-    )
-    localise.add_argument("--people", type=int, default=48, help="default 48")
-    localise.add_argument("--psi", type=float, default=0.85, help="0.7, 0.85 or 1")
-    localise.add_argument("--seed", type=int, default=0)
-    localise.add_argument(
-        "--noise", action="store_true", help="random rows, not another person's"
-    )
-    localise.add_argument("--json", metavar="FILE", help="also write JSON")
-
-    ablate = add(
-        "ablate", _ablate, "measure what each choice in the paper's mapper does"
-    )
-    ablate.add_argument("--steps", type=int, default=1500, help="default 1500")
-    ablate.add_argument("--n", type=int, default=16, help="people painted (default 16)")
-    ablate.add_argument("--seed", type=int, default=0)
-    ablate.add_argument("--json", metavar="FILE", help="also write JSON")
-
-    train = add("train", _train, "train a network of this package")
-    train.add_argument(
-        "what",
-        choices=["head", "mapper", "rotation", "parser", "compact"],
-        help="the preview head; a mapper of the paper's form; the statistics that "
-        "the rotation cipher uses; the clusters of the parsing loss; the table of bits "
-        "for codes in pixels",
-    )
-    train.add_argument("--mapper", choices=["steered", "faithful"], default="steered")
-    train.add_argument("--preset", choices=["smoke", "cpu", "gpu"], default="cpu")
-    train.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    train.add_argument(
-        "--until", type=int, metavar="STEP", help="end there, short of the preset"
-    )
-    train.add_argument(
-        "--bisenet",
-        metavar="FILE",
-        help="a BiSeNet checkpoint of yours for a mapper's parsing loss, also when "
-        "resuming; without it, clusters of the generator's features",
-    )
-    where = train.add_mutually_exclusive_group()
-    where.add_argument("-o", "--output", help="folder (default runs/head and so on)")
-    where.add_argument("--resume", metavar="DIR", help="go on with the run in DIR")
-
-    demo = add("demo", _demo, "the main job, end to end, on a public-domain photograph")
-    demo.add_argument("photo", nargs="?", help="a photograph of yours instead")
-    demo.add_argument("-o", "--output", required=True, help="folder to write into")
-    demo.add_argument("--steps", type=int, help="steps of the inversion")
-    return parser
-
-
-def _add_secrets(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--password",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="may be repeated: the sum counts. Without it the terminal asks, or "
-        "FACERSA_PASSWORD is read; what you type here may stay in your history",
-    )
-    command.add_argument(
-        "--code",
-        action="append",
-        default=[],
-        metavar="BITS",
-        help="a raw code of `facersa pair`, added as it is; may be repeated",
-    )
-
-
-def _add_cipher(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--cipher", choices=["rotation", "mapper"], default="rotation")
-    command.add_argument(
-        "--mapper",
-        choices=["steered", "faithful"],
-        default="steered",
-        help="which trained mapper: ours, exact (default), or the paper's",
-    )
-    command.add_argument(
-        "--layers",
-        type=_rows,
-        metavar="A-B",
-        help="rows of the code to edit, from 0 (default 3-8; the paper's are 5-8)",
-    )
-    command.add_argument("--kappa", type=float, help="push away from the person")
-
-
-def _rows(text: str) -> tuple[int, ...]:
-    first, _, last = text.partition("-")
-    try:
-        rows = tuple(range(int(first), int(last or first) + 1))
-    except ValueError:
-        rows = ()
-    if not rows:
-        raise argparse.ArgumentTypeError(f"expected rows such as 5-8, got {text!r}")
-    return rows
 
 
 def _secrets(options: argparse.Namespace, *, confirm: bool = False) -> Secrets:
@@ -405,7 +192,10 @@ def _decrypt(options: argparse.Namespace) -> None:
     output = _check_output(options.output, options.picture)
     data = read_file(options.picture)
     # A wrong file is named before a password is asked for.
-    find(decode_image(data)) if options.from_pixels else unseal(data)
+    if options.from_pixels:
+        find(decode_image(data))
+    else:
+        unseal(data)
     secrets = _secrets(options)
     decrypted = FaceRSA().decrypt(data, secrets, from_pixels=options.from_pixels)
     write_atomic(output, decrypted.data)
@@ -432,7 +222,7 @@ def _compare(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     import torch
 
-    from facersa.evaluation import evaluate
+    from facersa.evaluation import evaluate, table
     from facersa.images import load_image
     from facersa.robustness import from_pixels
 
@@ -451,7 +241,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             inversions=inversions,
             fits=options.fit,
         )
-        _report(result, output)
+        _report(result, table(result), output)
         return
     codes = torch.cat([i.ws for i in inversions]) if inversions else None
     result = evaluate(
@@ -466,14 +256,13 @@ def _evaluate(options: argparse.Namespace) -> None:
         psi=1.0 if photos else options.psi,
         layers=cipher.layers,
     )
-    _report(result, output)
+    _report(result, table(result), output)
 
 
-def _report(result: Mapping[str, Any], output: Path | None) -> None:
-    from facersa.evaluation import table
+def _report(result: Mapping[str, Any], text: str, output: Path | None) -> None:
     from facersa.images import write_atomic
 
-    print(table(result))
+    print(text)
     if output is not None:
         write_atomic(output, (json.dumps(result, indent=1) + "\n").encode())
 
@@ -491,7 +280,6 @@ def _describe(cipher: RotationCipher | Mapper) -> str:
 
 def _localise(options: argparse.Namespace) -> None:
     from facersa.generator import load_generator
-    from facersa.images import write_atomic
     from facersa.localisation import localise, table
 
     output = _check_output(options.json) if options.json else None
@@ -502,15 +290,12 @@ def _localise(options: argparse.Namespace) -> None:
         seed=options.seed,
         noise=options.noise,
     )
-    print(table(result))
-    if output is not None:
-        write_atomic(output, (json.dumps(result, indent=1) + "\n").encode())
+    _report(result, table(result), output)
 
 
 def _ablate(options: argparse.Namespace) -> None:
     from facersa.ablation import ablate, table
     from facersa.generator import load_generator
-    from facersa.images import write_atomic
     from facersa.mapper import load_teacher
 
     output = _check_output(options.json) if options.json else None
@@ -521,9 +306,7 @@ def _ablate(options: argparse.Namespace) -> None:
         n=options.n,
         seed=options.seed,
     )
-    print(table(result))
-    if output is not None:
-        write_atomic(output, (json.dumps(result, indent=1) + "\n").encode())
+    _report(result, table(result), output)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -611,6 +394,19 @@ def _demo(options: argparse.Namespace) -> None:
         ) from error
     run_demo(folder, photo, steps=options.steps)
 
+
+COMMANDS = {
+    "fetch": _fetch,
+    "encrypt": _encrypt,
+    "decrypt": _decrypt,
+    "pair": _pair,
+    "compare": _compare,
+    "evaluate": _evaluate,
+    "localise": _localise,
+    "ablate": _ablate,
+    "train": _train,
+    "demo": _demo,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

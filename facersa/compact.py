@@ -162,17 +162,14 @@ def visibility(
     stats, rng = WStatistics.load(), torch.Generator().manual_seed(0)
     rows = codes.shape[1]
     basis = cosine_basis(rows)
-    scaled = (stats.eigenvectors * stats.eigenvalues.sqrt()).float().T
     total = torch.zeros(2, rows, codes.shape[2])
 
     def projected(x: Tensor) -> Tensor:
         return (x * (torch.randint(2, x.shape, generator=rng) * 2 - 1)).sum()
 
     for ws in codes:
-        found = (basis @ stats.whiten(ws)).float().requires_grad_(True)
-        painted = generator.preview(
-            ((basis.T.float() @ found) @ scaled + stats.mean.float())[None]
-        )
+        found = (basis @ stats.whiten(ws)).requires_grad_(True)
+        painted = generator.preview(stats.unwhiten(basis.T @ found).float()[None])
         levels = perceptual.net(perceptual.scaling_layer(painted))
         seen = [
             projected(x / (x.square().sum(1, keepdim=True) + 1e-10).sqrt())

@@ -60,6 +60,18 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
     return grown.clamp(-1, 1)
 
 
+def resample(levels: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray:
+    """Pillow's own filters, as other programs use them, smooth when shrinking.
+
+    Args:
+        levels: (H, W, 3) uint8, or one channel (H, W) float32.
+        size: width and height.
+        method: "bilinear", "bicubic" or "lanczos".
+    """
+    how = Image.Resampling[method.upper()]
+    return np.asarray(Image.fromarray(levels).resize(size, how))
+
+
 def load_image(path: str | os.PathLike[str]) -> Tensor:
     """Read any common picture file as (1, 3, H, W) RGB in [-1, 1].
 

@@ -26,7 +26,7 @@ from facersa.mapper import MAPPERS, Mapper, fingerprint, load_mapper
 from facersa.password import DEFAULT_BITS, MAX_BITS, Password, new_salt, total
 from facersa.rendering import Renderer
 from facersa.rotation import RotationCipher, WStatistics
-from facersa.sealed import CHUNK, Sealed, conceal, lay_open, seal, unseal
+from facersa.sealed import CHUNK, Prior, Sealed, conceal, lay_open, seal, unseal
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,7 @@ class FaceRSA:
         self.generator = generator if generator is not None else load_generator()
         self.renderer = Renderer(self.generator)
         self.statistics = WStatistics.load()
+        self._table = CompactCode.load()
         self._faces: HeldOutFaces | None = None
 
         self.cipher()  # so that senseless settings are named now, not after the work
@@ -224,21 +225,21 @@ class FaceRSA:
         """
         aligned = align(photo, faces=self.faces, face=face)
         perceptual = load_lpips("alex", self.generator.w_avg.device)
+        prior = self._prior(in_pixels)
         found = project(
             self.generator,
             aligned.image.to(self.generator.w_avg.device),
             perceptual=perceptual,
             embed=load_identity(self.generator.w_avg.device).embed,
             config=config or ProjectConfig(),
-            rounded=lambda ws: self._rounded(ws, in_pixels).to(ws),
+            # As a sealed file will hold it, so that the file gives exactly this.
+            rounded=lambda ws: prior.quantise(ws.cpu(), self.statistics).to(ws),
             progress=progress,
         )
         return Inversion(photo, aligned, found.ws.cpu())
 
-    def _rounded(self, ws: Tensor, in_pixels: bool) -> Tensor:
-        """A code as a sealed file will hold it, so that the file gives exactly this."""
-        prior = CompactCode.load() if in_pixels else HoneyPrior()
-        return prior.quantise(ws.cpu(), self.statistics)
+    def _prior(self, in_pixels: bool) -> Prior:
+        return self._table if in_pixels else HoneyPrior()
 
     def encrypt(
         self,
@@ -276,9 +277,9 @@ class FaceRSA:
         cipher = self.cipher(password.num_bits)
         params = self._params(cipher)
         in_pixels = in_pixels and mode != "open"
-        ws = inversion.ws
+        prior, ws = self._prior(in_pixels), inversion.ws
         if mode != "open":
-            ws = self._rounded(ws, in_pixels)
+            ws = prior.quantise(ws, self.statistics)
         edited = cipher(ws, password.code)
         face = self.renderer.full(edited)
         geometry = {} if crop else inversion.aligned.to_dict()
@@ -292,7 +293,7 @@ class FaceRSA:
                 salt=salt,
                 params=params,
                 geometry=geometry,
-                prior=CompactCode.load() if in_pixels else HoneyPrior(),
+                prior=prior,
                 statistics=self.statistics,
                 nonce=NONCE if in_pixels else None,
             )

@@ -8,7 +8,6 @@ anonymised pixels and decrypting that.
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -24,7 +22,14 @@ from facersa.alignment import Aligned
 from facersa.encoder import ProjectConfig, project
 from facersa.errors import SealedError
 from facersa.evaluation import FIRST_SEED, Panel, Report, or_none
-from facersa.images import from_uint8, png_bytes, to_uint8
+from facersa.images import (
+    decode_image,
+    from_uint8,
+    jpeg_bytes,
+    png_bytes,
+    resample,
+    to_uint8,
+)
 from facersa.metrics import bootstrap, sample_stratum
 from facersa.password import Password
 from facersa.pipeline import FaceRSA, Inversion, Secrets
@@ -32,24 +37,19 @@ from facersa.pipeline import FaceRSA, Inversion, Secrets
 
 def recompress(quality: int, data: bytes) -> bytes:
     """A JPEG of ``quality`` of a picture file."""
-    out = io.BytesIO()
-    Image.open(io.BytesIO(data)).convert("RGB").save(out, "JPEG", quality=quality)
-    return out.getvalue()
+    return jpeg_bytes(decode_image(data), quality=quality)
 
 
-def rescale(share: float, data: bytes, *, back: bool = True, method: int = 3) -> bytes:
-    """A PNG of a picture file at ``share`` of its sides, and back to them.
-
-    ``method`` is Pillow's resampling: 3 is bicubic, 2 bilinear, 1 Lanczos.
-    """
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
-    size = picture.size
-    small = (round(size[0] * share), round(size[1] * share))
-    how = Image.Resampling(method)
-    picture = picture.resize(small, how)
+def rescale(
+    share: float, data: bytes, *, back: bool = True, method: str = "bicubic"
+) -> bytes:
+    """A PNG of a picture file at ``share`` of its sides, and back to them."""
+    levels = to_uint8(decode_image(data))[0]
+    height, width = levels.shape[:2]
+    levels = resample(levels, (round(width * share), round(height * share)), method)
     if back:
-        picture = picture.resize(size, how)
-    return png_bytes(from_uint8(np.asarray(picture)))
+        levels = resample(levels, (width, height), method)
+    return png_bytes(from_uint8(levels))
 
 
 Change = Callable[[bytes], bytes]
@@ -60,7 +60,7 @@ CHANGES: Mapping[str, Change] = {
     "JPEG 75": lambda data: recompress(75, data),
     "JPEG 50": lambda data: recompress(50, data),
     "half and back": lambda data: rescale(0.5, data),
-    "half and back, bilinear": lambda data: rescale(0.5, data, method=2),
+    "half and back, bilinear": lambda data: rescale(0.5, data, method="bilinear"),
     "half": lambda data: rescale(0.5, data, back=False),
     "JPEG 95, 85, 75, half and back": lambda data: rescale(
         0.5, recompress(75, recompress(85, recompress(95, data)))

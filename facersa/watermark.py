@@ -17,13 +17,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-import torch
-from PIL import Image
 from scipy.fft import dctn, idctn
 from torch import Tensor
 
 from facersa.errors import ImageError
-from facersa.images import to_uint8
+from facersa.images import from_uint8, resample, to_uint8
 from facersa.ops import check_shape
 
 SIDE = 512  # of the frame in which marks are written and read
@@ -71,9 +69,10 @@ def embed(image: Tensor, bits: np.ndarray, step: float = STEPS[-1]) -> Tensor:
             goal = np.round((found - offsets) / step) * step + offsets
         change = np.zeros(BLOCKS * len(BANDS))
         change[places] = (goal - found)[:, None] * signs
-        marked += _from_frame(_picture_of(change), width, height)[..., None]
+        faint = resample(_picture_of(change), (width, height), "bicubic")
+        marked += faint[..., None]
         levels = marked.round().clip(0, 255).astype(np.uint8)
-    return torch.from_numpy(levels).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return from_uint8(levels)
 
 
 def read(image: Tensor, step: float = STEPS[-1]) -> np.ndarray:
@@ -108,8 +107,7 @@ def _sums(coefficients: np.ndarray) -> np.ndarray:
 
 def _coefficients(levels: np.ndarray) -> np.ndarray:
     """Low cosine coefficients (BLOCKS, BANDS) of a picture (H, W, 3) uint8."""
-    luma = Image.fromarray(levels @ _LUMA)
-    frame = np.asarray(luma.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    frame = resample(levels @ _LUMA, (SIDE, SIDE), "lanczos")
     count = SIDE // BLOCK
     blocks = frame.reshape(count, BLOCK, count, BLOCK).transpose(0, 2, 1, 3)
     spectrum = dctn(blocks.astype(np.float64), axes=(2, 3), norm="ortho")
@@ -124,8 +122,3 @@ def _picture_of(change: np.ndarray) -> np.ndarray:
         spectrum[..., u, v] = change.reshape(count, count, -1)[..., index]
     blocks = idctn(spectrum, axes=(2, 3), norm="ortho")
     return blocks.transpose(0, 2, 1, 3).reshape(SIDE, SIDE).astype(np.float32)
-
-
-def _from_frame(frame: np.ndarray, width: int, height: int) -> np.ndarray:
-    bicubic = Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(frame).resize((width, height), bicubic))

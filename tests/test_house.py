@@ -65,6 +65,7 @@ ORDER = (
     "live",
     "explore",
     "curves",
+    "arguments",
     "__main__",
 )
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
