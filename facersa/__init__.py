@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facersa.alignment import align
-    from facersa.encoder import project
     from facersa.errors import FaceRSAError
     from facersa.generator import load_generator
     from facersa.images import load_image
     from facersa.password import Password
     from facersa.pipeline import FaceRSA
+    from facersa.projection import project
     from facersa.rotation import RotationCipher
 
 __all__ = [
@@ -40,7 +40,7 @@ _HOMES = {
     "align": "alignment",
     "load_generator": "generator",
     "load_image": "images",
-    "project": "encoder",
+    "project": "projection",
 }
 
 

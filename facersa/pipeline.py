@@ -14,7 +14,6 @@ from torch import Tensor
 
 from facersa.alignment import Aligned, align, paste
 from facersa.compact import CompactCode
-from facersa.encoder import ProjectConfig, project
 from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.generator import Generator, load_generator
 from facersa.heldout import HeldOutFaces, load_held_out_faces
@@ -24,6 +23,7 @@ from facersa.inpixels import NONCE, find, write
 from facersa.judges import load_identity, load_lpips
 from facersa.mapper import MAPPERS, Mapper, fingerprint, load_mapper
 from facersa.password import DEFAULT_BITS, MAX_BITS, Password, new_salt, total
+from facersa.projection import ProjectConfig, project
 from facersa.rendering import Renderer
 from facersa.rotation import RotationCipher, WStatistics
 from facersa.sealed import CHUNK, Prior, Sealed, conceal, lay_open, seal, unseal

@@ -19,7 +19,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.alignment import Aligned
-from facersa.encoder import ProjectConfig, project
 from facersa.errors import SealedError
 from facersa.evaluation import FIRST_SEED, Panel, Report, or_none
 from facersa.images import (
@@ -33,6 +32,7 @@ from facersa.images import (
 from facersa.metrics import bootstrap, sample_stratum
 from facersa.password import Password
 from facersa.pipeline import FaceRSA, Inversion, Secrets
+from facersa.projection import ProjectConfig, project
 
 
 def recompress(quality: int, data: bytes) -> bytes:

@@ -34,7 +34,7 @@ ORDER = (
     "heldout",
     "alignment",
     "losses",
-    "encoder",
+    "projection",
     "rotation",
     "mapper",
     "imitation",

@@ -10,7 +10,6 @@ from PIL import Image
 
 from facersa.alignment import paste
 from facersa.attacks import copy_row
-from facersa.encoder import ProjectConfig
 from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.generator import Generator
 from facersa.images import (
@@ -31,6 +30,7 @@ from facersa.pipeline import (
     carries_code,
     project_config,
 )
+from facersa.projection import ProjectConfig
 from facersa.sealed import unseal
 
 A, B = Secrets(("apple",)), Secrets(("banana",))

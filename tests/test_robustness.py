@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from facersa import robustness
-from facersa.encoder import ProjectConfig
 from facersa.evaluation import value
 from facersa.generator import Generator
 from facersa.images import decode_image, png_bytes
 from facersa.pipeline import FaceRSA
+from facersa.projection import ProjectConfig
 from facersa.robustness import CHANGES, from_pixels, painted, recompress, rescale
 
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from facersa.encoder import ProjectConfig, _importance, project
 from facersa.generator import Generator
 from facersa.images import resize
 from facersa.judges import load_identity, load_lpips
+from facersa.projection import ProjectConfig, _importance, project
 from facersa.rendering import Renderer
 
 
