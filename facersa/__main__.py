@@ -17,6 +17,8 @@ from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.password import Password, pair
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from facersa.mapper import Mapper
     from facersa.pipeline import FaceRSA, Secrets
     from facersa.rotation import RotationCipher
@@ -228,6 +230,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     output = _check_output(options.json) if options.json else None
     photos = [load_image(path) for path in options.photo]
+    if options.inversion:
+        result = _inversions(options, photos)
+        _report(result, table(result), output)
+        return
     engine = _engine(options)
     cipher = engine.cipher(options.bits)
     inversions = [engine.invert(photo) for photo in photos] or None
@@ -257,6 +263,32 @@ def _evaluate(options: argparse.Namespace) -> None:
         layers=cipher.layers,
     )
     _report(result, table(result), output)
+
+
+def _inversions(
+    options: argparse.Namespace, photos: Sequence[Tensor]
+) -> dict[str, Any]:
+    from facersa.alignment import align
+    from facersa.fidelity import fidelity, people
+    from facersa.generator import load_generator
+    from facersa.inverter import Inverter
+    from facersa.rendering import Renderer
+
+    generator = load_generator()
+    if photos:
+        faces = [align(photo).image for photo in photos]
+        return fidelity(Inverter(generator), faces)
+    codes = people(
+        generator, options.stratum, options.psi, options.n, seed=options.seed
+    )
+    pictures = list(Renderer(generator).stream(codes))
+    return fidelity(
+        Inverter(generator),
+        pictures,
+        codes=codes,
+        psi=options.psi,
+        what=f"generated people, {options.stratum}, psi {options.psi}",
+    )
 
 
 def _report(result: Mapping[str, Any], text: str, output: Path | None) -> None:
@@ -327,7 +359,7 @@ def _train(options: argparse.Namespace) -> None:
         options.resume or options.output or f"runs/{options.what}",
         resume=bool(options.resume),
     )
-    if options.what in ("head", "mapper"):
+    if options.what in ("head", "encoder", "mapper"):
         task, config = _task(options, folder)
         results = train(task, config, folder, until=options.until)
         print(json.dumps(results, indent=1))
@@ -349,6 +381,7 @@ def _train(options: argparse.Namespace) -> None:
 def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]:
     """What to train: as ``folder`` says when resuming, else by the preset."""
     from facersa.bisenet import load_bisenet
+    from facersa.encoder_task import EncoderTask, encoder_preset, encoder_recipe_of
     from facersa.generator import load_generator
     from facersa.head_task import HeadTask
     from facersa.judges import load_identity, load_landmarks, load_lpips
@@ -363,6 +396,12 @@ def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]
     if options.what == "head":
         config = stored[0] if stored else PRESETS[options.preset]
         return HeadTask(generator, identity), config
+    lpips = load_lpips("alex", device)
+    if options.what == "encoder":
+        config, learned = encoder_preset(options.preset)
+        if stored:
+            config, learned = stored[0], encoder_recipe_of(stored[1])
+        return EncoderTask(generator, identity, lpips, learned), config
     config, recipe = mapper_preset(options.preset, options.mapper)
     if stored:
         config, recipe = stored[0], recipe_of(stored[1])
@@ -373,7 +412,7 @@ def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]
         load_bisenet(options.bisenet, device)
         if options.bisenet
         else load_parser(device),
-        load_lpips("alex", device),
+        lpips,
         recipe,
         teacher=load_teacher(device) if recipe.imitation_steps else None,
     )

@@ -114,6 +114,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="with --from-pixels: for N people also fit a code, minutes each",
     )
+    evaluate.add_argument(
+        "--inversion",
+        action="store_true",
+        help="measure instead how close inversions come to the pictures, by the "
+        "encoder alone and by searches; minutes a picture",
+    )
     evaluate.add_argument("--json", metavar="FILE", help="also write JSON")
     _add_cipher(evaluate)
 
@@ -139,10 +145,10 @@ def build_parser() -> argparse.ArgumentParser:
     train = add("train", "train a network of this package")
     train.add_argument(
         "what",
-        choices=["head", "mapper", "rotation", "parser", "compact"],
-        help="the preview head; a mapper of the paper's form; the statistics that "
-        "the rotation cipher uses; the clusters of the parsing loss; the table of bits "
-        "for codes in pixels",
+        choices=["head", "encoder", "mapper", "rotation", "parser", "compact"],
+        help="the preview head; the encoder of photographs; a mapper of the paper's "
+        "form; the statistics that the rotation cipher uses; the clusters of the "
+        "parsing loss; the table of bits for codes in pixels",
     )
     train.add_argument("--mapper", choices=["steered", "faithful"], default="steered")
     train.add_argument("--preset", choices=["smoke", "cpu", "gpu"], default="cpu")

@@ -51,16 +51,19 @@ class CompactCode:
         depths: (rows, D) bits of each coefficient, uint8; see
             ``HoneyPrior.standardise`` for the coefficients.
         widths: (rows, D) standard deviations of the coefficients.
+        shown: (rows, D) how much each shows, as ``visibility`` says; the bits were
+            given by it.
     """
 
     depths: Tensor
     widths: Tensor
+    shown: Tensor
 
     @classmethod
     def load(cls) -> Self:
         """The table that ships with the package."""
         stored = shipped_weights(FILE)
-        return cls(stored["depths"], stored["widths"].double())
+        return cls(stored["depths"], stored["widths"].double(), stored["shown"])
 
     @property
     def num_bits(self) -> int:
@@ -68,7 +71,7 @@ class CompactCode:
         return int(self.depths.sum())
 
     def fingerprint(self) -> str:
-        """16 hex digits that tell one table from another."""
+        """16 hex digits that tell one table of bits from another."""
         data = self.depths.numpy().tobytes() + self.widths.float().numpy().tobytes()
         return hashlib.sha256(data).hexdigest()[:16]
 
@@ -140,7 +143,11 @@ class CompactCode:
 
     def save(self) -> bytes:
         """The table as safetensors."""
-        tensors = {"depths": self.depths, "widths": self.widths.float()}
+        tensors = {
+            "depths": self.depths,
+            "widths": self.widths.float(),
+            "shown": self.shown.float(),
+        }
         return save({name: value.contiguous() for name, value in tensors.items()})
 
 
@@ -232,7 +239,7 @@ def make_compact(shown: Tensor, widths: Tensor, num_bits: int) -> CompactCode:
             gain = worth[i] * (left[depths[i] + 1] - left[depths[i]])
             heapq.heappush(gains, (gain, i))
     table = torch.tensor(depths, dtype=torch.uint8).view(shown.shape)
-    return CompactCode(table, widths)
+    return CompactCode(table, widths, shown)
 
 
 @lru_cache(maxsize=MAX_DEPTH)

@@ -316,6 +316,20 @@ def or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
+def rows_of(
+    values: Mapping[tuple[str, str, str, str | None], list[float]],
+) -> list[dict[str, Any]]:
+    """Mean and interval of each figure: the rows of a report, ready for JSON.
+
+    Keys are property, pair, metric and judge.
+    """
+    return [
+        {"property": prop, "pair": pair, "metric": metric, "judge": judge}
+        | {k: or_none(v) for k, v in bootstrap(found)._asdict().items()}
+        for (prop, pair, metric, judge), found in values.items()
+    ]
+
+
 def evaluate(
     cipher: Cipher,
     generator: Generator,
@@ -400,11 +414,7 @@ def evaluate(
             note("attack", f"I~copy row {source}", figures)
     told = tell_apart(*(torch.stack(kept) for kept in features.values()))
     values["a", "I~Ie1", "told_apart", None] = told.tolist()
-    rows: list[dict[str, Any]] = [
-        {"property": prop, "pair": pair, "metric": metric, "judge": judge}
-        | {k: or_none(v) for k, v in bootstrap(found)._asdict().items()}
-        for (prop, pair, metric, judge), found in values.items()
-    ]
+    rows = rows_of(values)
     return {
         "cipher": name,
         "seed": seed,

@@ -20,7 +20,7 @@ from facersa.generator import PREVIEW_BLOCKS, Generator, PreviewHead
 from facersa.images import from_uint8, resize, to_uint8, write_atomic
 from facersa.judges import IdentityJudge
 from facersa.ops import haar_analysis
-from facersa.rendering import Renderer
+from facersa.rendering import FULL, Renderer
 from facersa.training import TrainConfig
 
 TRAIN_SEED = 1_000_000  # people below this number are never trained on
@@ -54,11 +54,17 @@ def varied_codes(generator: Generator, count: int, seed: int) -> Tensor:
 
 
 def render_pool(
-    generator: Generator, codes: Tensor, path: Path, *, progress: bool = True
+    generator: Generator,
+    codes: Tensor,
+    path: Path,
+    *,
+    kind: str = FULL,
+    progress: bool = True,
 ) -> Tensor:
-    """Full pictures of ``codes`` at 256 x 256, uint8 (N, 256, 256, 3), kept.
+    """Pictures of ``codes`` at 256 x 256, uint8 (N, 256, 256, 3), kept.
 
-    Rendered in parts of 50 which are kept too, so a stopped run loses little.
+    Full ones, shrunk, or previews, as ``kind`` says. Rendered in parts of 50 which
+    are kept too, so a stopped run loses little.
     """
     renderer, parts = Renderer(generator), []
     starts = tqdm(
@@ -71,7 +77,7 @@ def render_pool(
         part = path.with_name(f"{path.name}.{start:06d}.safetensors")
         chunk = codes[start : start + TEACHER_PART]
         if not part.exists():
-            pictures = [to_uint8(resize(x, 256)) for x in renderer.stream(chunk)]
+            pictures = [to_uint8(resize(x, 256)) for x in renderer.stream(chunk, kind)]
             pixels = torch.cat([torch.from_numpy(p) for p in pictures])
             write_atomic(part, save({"pixels": pixels, "codes": chunk.cpu()}))
         kept = load_file(part)

@@ -1,11 +1,11 @@
 """Photograph to W+ code: inversion by optimisation, through the preview.
 
 The search moves in whitened coordinates, where one step means the same in
-every direction, and goes in two stages: first one code for all rows (W, the
-space the generator was trained on), then a small offset per row (W+). The
-offsets are held near zero, because codes far from W cannot be edited well
-(Tov et al. 2021). Related published weights (E2Style, e4e): pixel L2 1,
-LPIPS 0.8, identity 0.5.
+every direction. From an encoder's guess it refines all rows at once; without one it
+goes in two stages, first one code for all rows (W, the space the generator was
+trained on), then a small offset per row (W+). The offsets are held near zero,
+because codes far from W cannot be edited well (Tov et al. 2021). Related published
+weights (E2Style, e4e): pixel L2 1, LPIPS 0.8, identity 0.5.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from facersa.images import resize
 from facersa.ops import check_shape
 
 PREVIEW_SIDE = 256
+COOLING = 0.25  # last share of the steps, in which they become smaller
 START_SPREAD = 0.7  # truncation of the random people a search may start from
 
 
@@ -31,8 +32,11 @@ class ProjectConfig:
     """Knobs of ``project``.
 
     Attributes:
-        steps: optimiser steps in all; the first ``w_share`` of them in W.
-        candidates: random people looked at to find a good start.
+        steps: optimiser steps at most; the first ``w_share`` of them in W, where the
+            search starts from nothing.
+        candidates: random people looked at to find a good start, without a guess.
+        patience: steps without progress after which the last share of them begins.
+        progress: relative fall of the loss over so many steps that still counts.
         lr: step size in whitened units, warmed up and cooled down.
         pixel, lpips, identity: weights of the three likeness terms.
         rounded_share: last share of the steps that see the code rounded, if it is.
@@ -45,6 +49,8 @@ class ProjectConfig:
     w_share: float = 0.4
     rounded_share: float = 0.35
     candidates: int = 48
+    patience: int = 25
+    progress: float = 0.01
     lr: float = 0.06
     pixel: float = 1.0
     lpips: float = 0.8
@@ -74,6 +80,7 @@ def project(
     perceptual: Callable[[Tensor, Tensor], Tensor],
     embed: Callable[[Tensor], Tensor],
     config: ProjectConfig = ProjectConfig(),  # noqa: B008 - frozen
+    start: Tensor | None = None,
     rounded: Callable[[Tensor], Tensor] | None = None,
     progress: bool = True,
 ) -> Projection:
@@ -85,6 +92,7 @@ def project(
         perceptual: LPIPS of two (B, 3, 256, 256) batches, a tensor of B values.
         embed: the training identity judge's embedding, (B, 512) of length one.
         config: weights and number of steps.
+        start: (1, 16, 512) an encoder's guess to refine, if there is one.
         rounded: takes codes (1, 16, 512) to the nearest that can be stored. The last
             steps look at the rounded code while they move the one it is rounded from
             (a straight-through gradient), so that what rounding spoils is mended; the
@@ -112,25 +120,35 @@ def project(
     def weighted(terms: dict[str, Tensor]) -> Tensor:
         return torch.stack([getattr(config, k) * v for k, v in terms.items()]).sum()
 
-    shared = _best_start(
-        axes, config.candidates, lambda ws: float(weighted(likeness(ws))), progress
-    )
+    if start is None:
+        shared = _best_start(
+            axes, config.candidates, lambda ws: float(weighted(likeness(ws))), progress
+        )
+        offsets = torch.zeros(1, generator.num_ws, generator.w_dim).to(target)
+    else:
+        check_shape(start, 1, generator.num_ws, generator.w_dim, name="start")
+        z = axes.whiten(start.to(target))
+        shared, offsets = z.mean(1), z - z.mean(1, keepdim=True)
     shared.requires_grad_(True)
-    offsets = torch.zeros(
-        1, generator.num_ws, generator.w_dim, device=target.device, requires_grad=True
-    )
+    offsets.requires_grad_(True)
     optimizer = torch.optim.Adam([shared, offsets], betas=(0.9, 0.95))
     history: list[dict[str, float]] = []
+    losses: list[float] = []
     best, found = math.inf, torch.empty(0)  # of the rounded codes
-    bar = tqdm(range(config.steps), desc="invert", disable=not progress)
-    for step in bar:
+    ending = round(config.steps * (1 - (config.rounded_share if rounded else COOLING)))
+    ending = min(ending, config.steps - 1)
+    bar = tqdm(total=config.steps, desc="invert", disable=not progress)
+    step = 0
+    while step < config.steps:
+        free = start is not None or step >= config.w_share * config.steps
+        if free and step < ending and _stalled(losses, config):
+            bar.update(ending - step)
+            step = ending
         done = step / config.steps
         for group in optimizer.param_groups:
             group["lr"] = config.lr * _schedule(done)
-        free = done >= config.w_share
         ws = axes.unwhiten(shared[:, None] + (offsets if free else offsets.detach()))
-        ending = done >= 1 - config.rounded_share or step == config.steps - 1
-        rounding = rounded if ending else None
+        rounding = rounded if step >= ending else None
         if rounding is not None:
             ws = ws + (rounding(ws.detach()) - ws).detach()
         terms = likeness(ws)
@@ -144,14 +162,28 @@ def project(
         optimizer.step()
         figures = {name: value.item() for name, value in terms.items()}
         history.append(figures)
+        if free:
+            losses.append(loss.item())
+        bar.update()
         bar.set_postfix(
             lpips=f"{figures['lpips']:.3f}", id=f"{1 - figures['identity']:.3f}"
         )
+        step += 1
+    bar.close()
     if rounded is not None:
         return Projection(rounded(found), history)
     with torch.no_grad():
         ws = axes.unwhiten(shared[:, None] + offsets)
     return Projection(ws.detach(), history)
+
+
+def _stalled(losses: list[float], config: ProjectConfig) -> bool:
+    """Whether the last ``patience`` steps are hardly better than those before."""
+    count = config.patience
+    if len(losses) < 2 * count:
+        return False
+    before, now = sum(losses[-2 * count : -count]), sum(losses[-count:])
+    return now > (1 - config.progress) * before
 
 
 @torch.no_grad()
@@ -179,6 +211,11 @@ class _WhitenedAxes:
         device = generator.w_avg.device
         scaled = stats["eigenvectors"] * stats["eigenvalues"].sqrt()
         self.mean, self.basis = stats["mean"].to(device), scaled.T.to(device)
+        whitener = stats["eigenvectors"] / stats["eigenvalues"].sqrt()
+        self.whitener = whitener.to(device)
+
+    def whiten(self, w: Tensor) -> Tensor:
+        return (w - self.mean) @ self.whitener
 
     def unwhiten(self, z: Tensor) -> Tensor:
         return self.mean + z @ self.basis
@@ -186,7 +223,7 @@ class _WhitenedAxes:
 
 def _schedule(done: float) -> float:
     warm = min(1.0, done / 0.05 + 0.05)
-    cool = min(1.0, (1 - done) / 0.25)
+    cool = min(1.0, (1 - done) / COOLING)
     return warm * (0.5 - 0.5 * math.cos(math.pi * cool))
 
 

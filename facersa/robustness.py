@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from facersa.alignment import Aligned
 from facersa.errors import SealedError
-from facersa.evaluation import FIRST_SEED, Panel, Report, or_none
+from facersa.evaluation import FIRST_SEED, Panel, Report, rows_of
 from facersa.images import (
     decode_image,
     from_uint8,
@@ -29,7 +29,7 @@ from facersa.images import (
     resample,
     to_uint8,
 )
-from facersa.metrics import bootstrap, sample_stratum
+from facersa.metrics import sample_stratum
 from facersa.password import Password
 from facersa.pipeline import FaceRSA, Inversion, Secrets
 from facersa.projection import ProjectConfig, project
@@ -166,10 +166,6 @@ def from_pixels(
         "seed": seed,
         "settings": {"n": len(inversions), "psi": psi, "changes": list(CHANGES)},
         "versions": {"facersa": version("facersa"), "torch": torch.__version__},
-        "rows": [
-            {"property": "pixels", "pair": pair, "metric": metric, "judge": judge}
-            | {k: or_none(v) for k, v in bootstrap(found)._asdict().items()}
-            for (pair, metric, judge), found in values.items()
-        ],
+        "rows": rows_of({("pixels", *key): found for key, found in values.items()}),
         "attacks": [],
     }

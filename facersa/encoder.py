@@ -1,0 +1,252 @@
+"""Photograph to W+ code in one pass: a small encoder in the manner of e4e.
+
+After Tov et al. 2021: a feature pyramid; one code w0 for all rows; for each further
+row an offset from it, which training unlocks row after row and keeps small; codes
+near the mean. What differs is the size. Their trunk is a face recognition network of
+44 million weights, trained along. Here two frozen networks that the package has
+anyway look at the picture, the identity judge at the face and the convolutions of
+LPIPS at all of it, and only the pyramid on top is trained and shipped.
+
+Since the training judge of identity is part of it, its word on what the encoder finds
+is biased: believe the held-out judge.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facersa.generator import Generator, shipped_weights
+from facersa.images import resize
+from facersa.judges import FrozenNetwork, IdentityJudge
+from facersa.ops import check_shape
+from facersa.rotation import WStatistics
+
+SIDE = 256  # of the picture the encoder looks at
+FILE = "encoder.safetensors"
+FACE_TAPS = ("add_73", "add_90")  # nodes of the identity network: 14 x 14 and 7 x 7
+FACE_BOX = (32 / SIDE, 35 / SIDE, 220 / SIDE, 223 / SIDE)  # what it sees, in sides
+CHANNELS = {"coarse": 256 + 128, "middle": 384 + 128, "fine": 192 + 64 + 3}
+SIDES = {"coarse": 8, "middle": 16, "fine": 16}
+# Rows and the level they are read from; row 0 is w0, which all levels tell.
+LEVELS = {"coarse": range(1, 3), "middle": range(3, 7), "fine": range(7, 16)}
+
+
+class Features(NamedTuple):
+    """What the trunk sees of pictures.
+
+    coarse: (B, 384, 8, 8); middle: (B, 512, 16, 16); fine: (B, 259, 16, 16);
+    identity: (B, 512), of length one.
+    """
+
+    coarse: Tensor
+    middle: Tensor
+    fine: Tensor
+    identity: Tensor
+
+    def take(self, index: Tensor) -> Features:
+        """Those of some of the pictures."""
+        return Features(*(tensor[index] for tensor in self))
+
+
+class Trunk(FrozenNetwork):
+    """Two frozen networks, and their maps brought to common frames.
+
+    Args:
+        identity: the training judge.
+        perceptual: the LPIPS module with AlexNet.
+    """
+
+    judge: IdentityJudge
+
+    def __init__(self, identity: IdentityJudge, perceptual: nn.Module) -> None:
+        network: Any = identity.network  # a graph, as onnx2torch makes it
+        super().__init__(_tapped(network, FACE_TAPS))
+        self.judge = identity
+        lpips: Any = perceptual
+        self.scaling, self.alexnet = lpips.scaling_layer, lpips.net
+
+    def forward(self, images: Tensor) -> Features:
+        """Aligned faces (B, 3, R, R) in [-1, 1] to features."""
+        small = resize(images, SIDE)
+        levels = ((self.judge.crop(small) + 1) * 127.5 - 127) / 128
+        face14, face7, identity = self.network(levels)
+        one, two, three, _, five = self.alexnet(self.scaling(small))
+        coarse, middle, fine = SIDES.values()
+        return Features(
+            torch.cat([resize(five, coarse), _in_frame(face7, coarse)], 1),
+            torch.cat([_grown(three, middle), _in_frame(face14, middle)], 1),
+            torch.cat([resize(x, fine) for x in (two, one, small)], 1),
+            F.normalize(identity, dim=1),
+        )
+
+
+def _tapped(network: torch.fx.GraphModule, names: Sequence[str]) -> nn.Module:
+    """The network with those inner results before its own."""
+    graph = copy.deepcopy(network.graph)
+    nodes = {node.name: node for node in graph.nodes}
+    output = next(node for node in graph.nodes if node.op == "output")
+    output.args = ((*(nodes[name] for name in names), output.args[0]),)
+    return torch.fx.GraphModule(network, graph)
+
+
+def _in_frame(x: Tensor, side: int) -> Tensor:
+    """A map of the face crop put where the crop lies in the picture, zero around."""
+    left, top, right, bottom = FACE_BOX
+    axis = (torch.arange(side, device=x.device) + 0.5) / side
+    across = (axis - left) / (right - left) * 2 - 1
+    down = (axis - top) / (bottom - top) * 2 - 1
+    y, x_ = torch.meshgrid(down, across, indexing="ij")
+    grid = torch.stack([x_, y], -1).expand(len(x), -1, -1, -1)
+    return F.grid_sample(x, grid, mode="bilinear", align_corners=False)
+
+
+def _grown(x: Tensor, side: int) -> Tensor:
+    return F.interpolate(x, (side, side), mode="bilinear", align_corners=False)
+
+
+class Level(nn.Module):
+    """A map of the pyramid to a vector: two strided convolutions, one linear layer."""
+
+    def __init__(self, side: int, width: int, size: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(width, width, 3, stride=2, padding=1)
+        self.linear = nn.Linear(width * (side // 4) ** 2, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, side, side) to (B, size)."""
+        x = F.leaky_relu(self.first(x), 0.2)
+        x = F.leaky_relu(self.second(x), 0.2)
+        return F.leaky_relu(self.linear(x.flatten(1)), 0.2)
+
+
+class Pyramid(nn.Module):
+    """Features to codes in whitened coordinates: the part that is trained.
+
+    Args:
+        width: channels of the pyramid.
+        size: of the vector each level becomes.
+    """
+
+    num_ws, w_dim = Generator.num_ws, Generator.w_dim
+
+    def __init__(self, width: int = 128, size: int = 288) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleDict(
+            {name: nn.Conv2d(n, width, 1) for name, n in CHANNELS.items()}
+        )
+        for name, channels in CHANNELS.items():
+            self.register_buffer(f"{name}_mean", torch.zeros(channels, 1, 1))
+            self.register_buffer(f"{name}_scale", torch.ones(channels, 1, 1))
+        self.levels = nn.ModuleDict(
+            {name: Level(side, width, size) for name, side in SIDES.items()}
+        )
+        told = len(SIDES) * size + self.w_dim
+        self.shared = nn.Sequential(
+            nn.Linear(told, self.w_dim),
+            nn.LeakyReLU(0.2),
+            nn.Linear(self.w_dim, self.w_dim),
+        )
+        self.offsets = nn.ModuleDict()
+        for row in range(1, self.num_ws):
+            offset = nn.Linear(size, self.w_dim)
+            for tensor in offset.parameters():  # at first every row is w0
+                nn.init.zeros_(tensor)
+            self.offsets[str(row)] = offset
+
+    @torch.no_grad()
+    def standardise(self, features: Features) -> None:
+        """Remember mean and spread of each channel, from many pictures."""
+        for name in CHANNELS:
+            x = getattr(features, name).float()
+            getattr(self, f"{name}_mean").copy_(x.mean((0, 2, 3))[:, None, None])
+            spread = x.std((0, 2, 3)).clamp(min=1e-3)
+            getattr(self, f"{name}_scale").copy_(spread[:, None, None])
+
+    def forward(
+        self, features: Features, unlocked: int = Generator.num_ws
+    ) -> tuple[Tensor, Tensor]:
+        """Whitened w0 (B, 512) and offsets (B, 16, 512), zero for locked rows.
+
+        Args:
+            features: of the trunk.
+            unlocked: rows with a number from this one up have no offset yet.
+        """
+        maps: dict[str, Tensor] = {}
+        above: Tensor | None = None
+        for name, lateral in self.lateral.items():
+            x = getattr(features, name).float()
+            x = (x - getattr(self, f"{name}_mean")) / getattr(self, f"{name}_scale")
+            x = lateral(x)
+            if above is not None:
+                x = x + _grown(above, x.shape[-1])
+            maps[name] = above = x
+        vectors = {name: level(maps[name]) for name, level in self.levels.items()}
+        # Entries of a unit vector are small: brought to about one.
+        identity = features.identity.float() * self.w_dim**0.5
+        shared = self.shared(torch.cat([*vectors.values(), identity], 1))
+        offsets = [torch.zeros_like(shared)]
+        for name, rows in LEVELS.items():
+            offsets += [
+                self.offsets[str(row)](vectors[name])
+                if row < unlocked
+                else torch.zeros_like(shared)
+                for row in rows
+            ]
+        return shared, torch.stack(offsets, 1)
+
+
+class Encoder(nn.Module):
+    """Aligned face to W+ code: trunk, pyramid, and the way out of whitening.
+
+    Args:
+        trunk: frozen.
+        pyramid: trained.
+        statistics: of w, whose coordinates the pyramid speaks.
+    """
+
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, trunk: Trunk, pyramid: Pyramid, statistics: WStatistics) -> None:
+        super().__init__()
+        self.trunk, self.pyramid = trunk, pyramid
+        scaled = statistics.eigenvectors * statistics.eigenvalues.sqrt()
+        self.register_buffer("mean", statistics.mean.float(), persistent=False)
+        self.register_buffer("basis", scaled.T.float(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Aligned faces (B, 3, R, R) in [-1, 1], any R, to ws (B, 16, 512)."""
+        side = images.shape[-1]
+        check_shape(images, None, 3, side, side, name="images")
+        shared, offsets = self.pyramid(self.trunk(images))
+        return self.unwhiten(shared[:, None] + offsets)
+
+    def unwhiten(self, z: Tensor) -> Tensor:
+        """Whitened coordinates (..., 512) to w."""
+        return self.mean + z @ self.basis
+
+
+def load_encoder(
+    identity: IdentityJudge,
+    perceptual: nn.Module,
+    device: str | torch.device = "cpu",
+) -> Encoder:
+    """The trained encoder, frozen, on top of two networks that are loaded already.
+
+    Args:
+        identity: the training judge, of ``judges.load_identity``.
+        perceptual: LPIPS, of ``judges.load_lpips("alex")``.
+        device: where those two are.
+    """
+    pyramid = Pyramid()
+    stored = {name: value.float() for name, value in shipped_weights(FILE).items()}
+    pyramid.load_state_dict(stored)
+    encoder = Encoder(Trunk(identity, perceptual), pyramid, WStatistics.load())
+    return encoder.to(device).eval().requires_grad_(False)

@@ -1,0 +1,300 @@
+"""Training the encoder: painted faces in, their codes out.
+
+Up to two stages. In the *latent* stage the codes themselves are the target, once as
+they are and once by how much of the error would show; what the frozen trunk sees of
+each picture may be worked out once and kept, so a step costs little even on a CPU.
+In the *painted* stage the generator also paints what was found, and the picture has
+to look like the one that went in, by the losses of e4e: pixels, LPIPS, identity. In
+both, offsets are unlocked row after row and kept small, and a discriminator of single
+rows keeps them where the generator's own rows are (Tov et al. 2021, section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.func import functional_call
+from tqdm import tqdm
+
+from facersa.compact import CompactCode
+from facersa.encoder import Encoder, Features, Pyramid, Trunk
+from facersa.encoder_data import augment, training_codes
+from facersa.errors import CheckpointError
+from facersa.generator import Generator
+from facersa.head_task import TRAIN_SEED, render_pool
+from facersa.honey import cosine_basis
+from facersa.images import from_uint8, write_atomic
+from facersa.judges import IdentityJudge
+from facersa.rendering import FULL, PREVIEW, Renderer
+from facersa.rotation import WStatistics
+from facersa.training import TrainConfig
+
+PART = 200  # pictures whose features are kept in one file
+MEASURED = 24  # people, plain ones and encrypted ones
+
+
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """What is learned from, and how much each term weighs.
+
+    Attributes:
+        pictures: "full" or "preview": what the pool is painted by.
+        kept: spoil each picture once and keep its features, or anew at each step.
+        latent_steps: steps without painting; the rest paints as well.
+        unlocked_at: share of all steps after which the last row is unlocked.
+        code: mean square error of w, in units of its mean variance.
+        visible: mean square error weighted by how much it shows.
+        offset: mean square of the offsets, whitened.
+        realism: of the discriminator's word, as e4e weighs it.
+        r1: gradient penalty of the discriminator.
+        pixel, lpips, identity: of the painted picture, as e4e and E2Style weigh them.
+    """
+
+    pictures: str = PREVIEW
+    kept: bool = True
+    latent_steps: int = 10**9
+    unlocked_at: float = 0.4
+    code: float = 1.0
+    visible: float = 1.0
+    offset: float = 2e-3
+    realism: float = 0.02
+    r1: float = 1.0
+    pixel: float = 1.0
+    lpips: float = 0.8
+    identity: float = 0.5
+
+
+class RowJudge(nn.Module):
+    """Is this a row of the generator's own? Whitened rows (..., 512) to logits."""
+
+    def __init__(self, width: int = 256) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(512, width),
+            nn.LeakyReLU(0.2),
+            nn.Linear(width, width),
+            nn.LeakyReLU(0.2),
+            nn.Linear(width, 1),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Logits (...,), positive for a real row."""
+        return self.layers(z)[..., 0]
+
+
+class EncoderTask:
+    """Train the pyramid of an encoder.
+
+    Args:
+        generator: frozen.
+        identity: training judge, also the trunk's eye for faces.
+        lpips: with AlexNet, also the trunk's eye for the whole picture.
+        recipe: data and weights.
+    """
+
+    name = "encoder"
+
+    def __init__(
+        self,
+        generator: Generator,
+        identity: IdentityJudge,
+        lpips: nn.Module,
+        recipe: EncoderRecipe,
+    ) -> None:
+        self.generator, self.recipe, self.lpips = generator, recipe, lpips
+        self.device = generator.w_avg.device
+        torch.manual_seed(0)  # initial weights
+        self.stats = WStatistics.load()
+        self.identity = identity
+        self.pyramid, self.row_judge = Pyramid(), RowJudge()
+        self.encoder = Encoder(Trunk(identity, lpips), self.pyramid, self.stats)
+        self.encoder.to(self.device)
+        self.module = nn.ModuleDict(
+            {"pyramid": self.pyramid, "row_judge": self.row_judge}
+        ).to(self.device)
+        root = self.stats.eigenvalues.sqrt()
+        self.whitener = (self.stats.eigenvectors / root).float().to(self.device)
+        self.variance = self.stats.eigenvalues.mean().item()
+        shows = CompactCode.load().shown.to(self.device)
+        # In a wrong person's code the mean row is wrong, which counts sqrt(rows) times.
+        self.shows = shows / (generator.num_ws * shows[0].sum())
+        self.basis = cosine_basis(generator.num_ws).float().to(self.device)
+
+    @property
+    def product(self) -> Pyramid:
+        """What ships: the pyramid."""
+        return self.pyramid
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe, for checkpoint and card."""
+        return {"recipe": asdict(self.recipe)}
+
+    def prepare(self, config: TrainConfig, folder: Path) -> None:
+        """Paint the pool, look at it, and set the scale of each feature."""
+        self.config = config
+        first = TRAIN_SEED + config.seed * config.pool
+        self.codes = training_codes(self.generator, config.pool, first)
+        self.pixels = render_pool(
+            self.generator, self.codes, folder / "pool", kind=self.recipe.pictures
+        )
+        self.features = self._look_at_pool(folder) if self.recipe.kept else None
+        if not (folder / "state").exists():
+            some = torch.arange(min(512, config.pool))
+            self.pyramid.standardise(self._features(some, torch.Generator()))
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Of ``batch`` random members of the pool."""
+        picked = torch.randint(len(self.codes), (self.config.batch,), generator=rng)
+        target = self.codes[picked.to(self.device)]
+        shared, offsets = self.pyramid(
+            self._features(picked, rng), self._unlocked(step)
+        )
+        z = shared[:, None] + offsets
+        ws = self.encoder.unwhiten(z)
+        recipe = self.recipe
+        gap = self.basis @ (z - self._whiten(target))
+        terms = {
+            "code": recipe.code * (ws - target).square().mean() / self.variance,
+            "visible": recipe.visible * (self.shows * gap.square()).sum((1, 2)).mean(),
+            "offset": recipe.offset * offsets.square().mean(),
+        }
+        if recipe.realism:
+            terms |= self._realism(z, rng)
+        figures: dict[str, float] = {}
+        if step >= recipe.latent_steps:
+            painted, cosine = self._painted(ws, self._pictures(self.pixels[picked]))
+            terms |= painted
+            figures["id_raw"] = cosine.item()
+        loss = torch.stack(list(terms.values())).sum()
+        return loss, figures | {name: value.item() for name, value in terms.items()}
+
+    def _painted(self, ws: Tensor, wanted: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses of e4e on previews of ``ws``, and the mean identity cosine."""
+        picture = self.generator.preview(ws)
+        found, known = self.identity.embed(picture), self.identity.embed(wanted)
+        cosine = (found * known).sum(1).mean()
+        recipe = self.recipe
+        return {
+            "pixel": recipe.pixel * F.mse_loss(picture, wanted),
+            "lpips": recipe.lpips * self.lpips(picture, wanted).mean(),
+            "identity": recipe.identity * (1 - cosine),
+        }, cosine
+
+    def _realism(self, z: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+        """Both sides of the discriminator's game, in one sum.
+
+        The encoder's side reads a copy of the judge that does not learn, the judge's
+        side reads rows that do not lead back to the encoder.
+        """
+        noise = torch.randn(len(z), self.generator.w_dim, generator=rng)
+        psi = 0.5 + 0.5 * torch.rand(len(z), 1, generator=rng).to(self.device)
+        with torch.no_grad():
+            w = self.generator.map(noise.to(self.device))
+            real = psi * self._whiten(w)
+        real.requires_grad_(True)
+        fixed = {k: v.detach() for k, v in self.row_judge.named_parameters()}
+        said = functional_call(self.row_judge, fixed, (z,))
+        of_real, of_found = self.row_judge(real), self.row_judge(z.detach())
+        (slope,) = torch.autograd.grad(of_real.sum(), real, create_graph=True)
+        return {
+            "realism": self.recipe.realism * F.softplus(-said).mean(),
+            "row_judge": F.softplus(-of_real).mean() + F.softplus(of_found).mean(),
+            "r1": self.recipe.r1 / 2 * slope.square().sum(1).mean(),
+        }
+
+    def _unlocked(self, step: int) -> int:
+        """Rows that have an offset: from one (w0 alone) to all of them."""
+        rows = self.generator.num_ws
+        done = step / max(1, self.recipe.unlocked_at * self.config.steps)
+        return min(rows, 1 + int(done * rows))
+
+    def _whiten(self, ws: Tensor) -> Tensor:
+        return (ws - self.encoder.mean) @ self.whitener
+
+    def _features(self, picked: Tensor, rng: torch.Generator) -> Features:
+        if self.features is not None:
+            return Features(*(x.to(self.device) for x in self.features.take(picked)))
+        with torch.no_grad():
+            return self.encoder.trunk(augment(self._pictures(self.pixels[picked]), rng))
+
+    def _look_at_pool(self, folder: Path) -> Features:
+        """Features of the whole pool, spoiled once, in half precision; kept."""
+        parts = []
+        starts = range(0, len(self.pixels), PART)
+        for start in tqdm(starts, desc="look", unit=f"{PART} pictures"):
+            pixels = self.pixels[start : start + PART]
+            path = folder / f"features.{start:06d}.safetensors"
+            if not path.exists():
+                rng = torch.Generator().manual_seed(self.config.seed * 2**32 + start)
+                self._look(pixels, rng, path)
+            parts.append(Features(**load_file(path)))
+            if len(parts[-1].identity) != len(pixels):
+                raise CheckpointError(
+                    f"{path} belongs to other settings; use another folder or delete "
+                    "it."
+                )
+        return Features(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+    @torch.no_grad()
+    def _look(self, pixels: Tensor, rng: torch.Generator, path: Path) -> None:
+        seen = [
+            self.encoder.trunk(augment(self._pictures(some), rng))
+            for some in pixels.split(8)
+        ]
+        joined = (torch.cat(x).half().contiguous() for x in zip(*seen, strict=True))
+        write_atomic(path, save(Features(*joined)._asdict()))
+
+    def _pictures(self, pixels: Tensor) -> Tensor:
+        return from_uint8(pixels.numpy()).to(self.device)
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """Previews of people never trained on, by the training judge and LPIPS.
+
+        "code" is the mean square error in units of the variance of w.
+        """
+        renderer = Renderer(self.generator)
+        count = min(MEASURED, len(self.codes))
+        codes = training_codes(self.generator, 4 * count, seed=0)
+        plain = codes[0::4][:count]
+        encrypted = codes[3::4][:count]
+        figures = {"people": float(count)}
+        for kind, ws in (("plain", plain), ("encrypted", encrypted)):
+            pictures = renderer.preview(ws).to(self.device)
+            found = torch.cat([self.encoder(p) for p in pictures.split(8)])
+            again = renderer.preview(found).to(self.device)
+            a, b = self.identity.embed(pictures), self.identity.embed(again)
+            error = (found - ws).square().mean() / self.variance
+            figures |= {
+                f"id_raw {kind}": float((a * b).sum(1).mean()),
+                f"lpips {kind}": float(self.lpips(pictures, again).mean()),
+                f"code {kind}": float(error),
+            }
+        return figures
+
+
+def encoder_preset(preset: str) -> tuple[TrainConfig, EncoderRecipe]:
+    """Configuration and recipe: "smoke" (a test), "cpu" or "gpu"."""
+    if preset == "smoke":
+        config = TrainConfig(steps=6, batch=2, lr=1e-3, pool=4, save_every=3)
+        return config, EncoderRecipe(latent_steps=4)
+    if preset == "gpu":
+        config = TrainConfig(
+            steps=30_000, batch=16, lr=1e-3, pool=20_000, save_every=2000
+        )
+        return config, EncoderRecipe(pictures=FULL, kept=False, latent_steps=5000)
+    config = TrainConfig(steps=5000, batch=32, lr=1e-3, pool=12_000, save_every=250)
+    return config, EncoderRecipe()
+
+
+def encoder_recipe_of(settings: Mapping[str, Any]) -> EncoderRecipe:
+    """The recipe that a run's settings hold."""
+    return EncoderRecipe(**settings["recipe"])

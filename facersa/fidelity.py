@@ -1,0 +1,121 @@
+"""How close an inversion comes to the picture, by each way of finding it.
+
+For photographs the picture is a crop of the photograph; for generated people it is
+what their code paints, so that the code itself can be compared as well. Quality is
+told against the picture, not against the generator's best copy of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from facersa.compact import CompactCode
+from facersa.evaluation import FIRST_SEED, Panel, rows_of
+from facersa.generator import Generator
+from facersa.images import from_uint8, resize, to_uint8
+from facersa.inverter import Inverter
+from facersa.metrics import sample_stratum
+from facersa.password import Password
+from facersa.projection import ProjectConfig
+from facersa.rendering import Renderer
+from facersa.rotation import RotationCipher, WStatistics
+
+# Name, steps of the search (None: the default's), whether the encoder starts it.
+WAYS: Mapping[str, tuple[int | None, bool]] = {
+    "encoder": (0, True),
+    "encoder, 40 steps": (40, True),
+    "encoder, refined": (None, True),
+    "search alone": (None, False),
+}
+KINDS = ("W", "row-mixed", "encrypted")
+
+
+def people(
+    generator: Generator, kind: str, psi: float, n: int, seed: int = 0
+) -> Tensor:
+    """Codes (n, 16, 512) nobody trained on: of a stratum, or encrypted ones of W."""
+    start = FIRST_SEED + 2 * seed * n
+    if kind != "encrypted":
+        return sample_stratum(generator, kind, psi, n, first_seed=start)
+    ws = sample_stratum(generator, "W", psi, n, first_seed=start)
+    cipher = RotationCipher()
+    codes = [Password.random(cipher.num_bits, seed=seed + k).code for k in range(n)]
+    return cipher(ws, torch.cat(codes))
+
+
+def fidelity(
+    inverter: Inverter,
+    pictures: Sequence[Tensor],
+    *,
+    codes: Tensor | None = None,
+    psi: float = 1.0,
+    ways: Mapping[str, tuple[int | None, bool]] = WAYS,
+    what: str = "photographs",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Invert aligned pictures in several ways and compare.
+
+    Args:
+        inverter: the networks.
+        pictures: aligned faces (1, 3, R, R) in [-1, 1].
+        codes: (n, 16, 512) that painted them, if they were painted.
+        psi: of the judges' calibration, 1 for photographs.
+        ways: name to steps (None: the default) and whether the encoder starts.
+        what: is shown, for the report.
+        progress: show a bar.
+
+    Returns:
+        A dictionary ready for JSON, rows as those of ``evaluate``: "pair" is the way;
+        identity, pixel figures and landmarks against the picture; "seconds" of the
+        wall clock; for painted people "code", the error of the code relative to its
+        distance from the mean.
+    """
+    panel, renderer = Panel(), Renderer(inverter.generator)
+    table, stats = CompactCode.load(), WStatistics.load()
+    values: dict[tuple[str, str, str, str | None], list[float]] = defaultdict(list)
+    for index, picture in enumerate(tqdm(pictures, desc=what, disable=not progress)):
+        picture = resize(picture, inverter.generator.resolution)
+        wanted = panel.report(picture)
+        for way, (steps, guess) in ways.items():
+            default = ProjectConfig()
+            config = default if steps is None else replace(default, steps=steps)
+            begin = time.perf_counter()
+            ws = inverter.find(
+                picture,
+                config=config,
+                guess=guess,
+                rounded=lambda found: table.quantise(found.cpu(), stats).to(found),
+                progress=False,
+            )
+            seconds = time.perf_counter() - begin
+            found = panel.report(from_uint8(to_uint8(renderer.full(ws))))
+            figures: dict[tuple[str, str | None], float] = {
+                **panel.identity_figures(wanted, found, "W", psi),
+                **panel.attribute_figures(wanted, found),
+                **panel.pixel_figures(picture, found.picture),
+                ("seconds", None): seconds,
+            }
+            if codes is not None:
+                true = codes[index : index + 1]
+                gap = (ws - true).norm() / (
+                    true - inverter.generator.w_avg.cpu()
+                ).norm()
+                figures["code", None] = float(gap)
+            for (metric, judge), value in figures.items():
+                values["inversion", way, metric, judge].append(value)
+    return {
+        "cipher": what,
+        "settings": {"n": len(pictures), "psi": psi, "ways": list(ways)},
+        "versions": {"facersa": version("facersa"), "torch": torch.__version__},
+        "rows": rows_of(values),
+        "attacks": [],
+    }

@@ -1,0 +1,69 @@
+"""From an aligned face to its code: the encoder's guess, and a search from there.
+
+Three ways, from quick to careful: the encoder alone (a fraction of a second), the
+encoder and a search from its guess, and a search from nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from facersa.encoder import load_encoder
+from facersa.generator import Generator
+from facersa.judges import load_identity, load_lpips
+from facersa.projection import ProjectConfig, project
+
+
+class Inverter:
+    """The networks that an inversion needs, loaded once.
+
+    Args:
+        generator: whose codes are found; its device is where everything runs.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+        self.device = generator.w_avg.device
+        self.identity = load_identity(self.device)
+        self.lpips = load_lpips("alex", self.device)
+        self.encoder = load_encoder(self.identity, self.lpips, self.device)
+
+    @torch.no_grad()
+    def guess(self, image: Tensor) -> Tensor:
+        """The encoder's code (1, 16, 512) of an aligned face (1, 3, R, R)."""
+        return self.encoder(image.to(self.device))
+
+    def find(
+        self,
+        image: Tensor,
+        *,
+        config: ProjectConfig = ProjectConfig(),  # noqa: B008 - frozen
+        guess: bool = True,
+        rounded: Callable[[Tensor], Tensor] | None = None,
+        progress: bool = True,
+    ) -> Tensor:
+        """The code (1, 16, 512), on the CPU, of an aligned face.
+
+        Args:
+            image: (1, 3, R, R) in [-1, 1].
+            config: of the search; no steps at all leave the encoder's guess.
+            guess: start from the encoder, or from nothing.
+            rounded: to codes that can be stored, see ``project``.
+            progress: show a bar.
+        """
+        start = self.guess(image) if guess or not config.steps else None
+        if start is not None and not config.steps:
+            return (start if rounded is None else rounded(start)).cpu()
+        return project(
+            self.generator,
+            image.to(self.device),
+            perceptual=self.lpips,
+            embed=self.identity.embed,
+            config=config,
+            start=start,
+            rounded=rounded,
+            progress=progress,
+        ).ws.cpu()
