@@ -1,11 +1,12 @@
 """Photograph to W+ code in one pass: a small encoder in the manner of e4e.
 
-After Tov et al. 2021: a feature pyramid; one code w0 for all rows; for each further
-row an offset from it, which training unlocks row after row and keeps small; codes
+After Tov et al. 2021: a feature pyramid; something for all rows at once, and for each
+further row an offset, which training unlocks row after row and keeps small; codes
 near the mean. What differs is the size. Their trunk is a face recognition network of
 44 million weights, trained along. Here two frozen networks that the package has
 anyway look at the picture, the identity judge at the face and the convolutions of
-LPIPS at all of it, and only the pyramid on top is trained and shipped.
+LPIPS at all of it, a linear read in closed form makes a first guess, and only the
+pyramid that corrects it is trained.
 
 Since the training judge of identity is part of it, its word on what the encoder finds
 is biased: believe the held-out judge.
@@ -126,8 +127,69 @@ class Level(nn.Module):
         return F.leaky_relu(self.linear(x.flatten(1)), 0.2)
 
 
+class LinearRead(nn.Module):
+    """A first guess of all rows: linear in pooled features, of low rank.
+
+    The best linear read has a closed form (see ``fit``), so it is not descended to.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    pooled = {"coarse": 4, "middle": 4, "fine": 4}
+
+    def __init__(self, rank: int = 128) -> None:
+        super().__init__()
+        inputs = Generator.w_dim
+        inputs += sum(CHANNELS[name] * side**2 for name, side in self.pooled.items())
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("scale", torch.ones(inputs))
+        self.down = nn.Linear(inputs, rank, bias=False)
+        self.up = nn.Linear(rank, Generator.num_ws * Generator.w_dim)
+
+    def inputs(self, features: Features) -> Tensor:
+        """Features to (B, inputs), not standardised."""
+        parts = [features.identity.float()]
+        for name, side in self.pooled.items():
+            x = F.adaptive_avg_pool2d(getattr(features, name).float(), side)
+            parts.append(x.flatten(1))
+        return torch.cat(parts, 1)
+
+    def forward(self, features: Features) -> Tensor:
+        """Features to whitened codes (B, 16, 512)."""
+        x = (self.inputs(features) - self.mean) / self.scale
+        return self.up(self.down(x)).view(-1, Generator.num_ws, Generator.w_dim)
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, z: Tensor, axes: Tensor) -> None:
+        """Ridge regression, cut to the rank that keeps most of what it predicts.
+
+        Args:
+            x: (n, inputs) of ``inputs``.
+            z: (n, 16, 512) whitened codes.
+            axes: (512,) deviations of w along the whitened axes: what the rank keeps
+                is measured in w.
+        """
+        self.mean.copy_(x.mean(0))
+        self.scale.copy_(x.std(0).clamp(min=1e-3))
+        x, typical = (x - self.mean) / self.scale, z.mean(0)
+        y = ((z - typical) * axes).flatten(1)
+        kernel = x @ x.T
+        penalty = x.shape[1] * torch.eye(len(x), device=x.device)
+        dual = torch.linalg.solve(kernel + penalty, y)
+        rank = self.down.out_features
+        _, _, kept = torch.svd_lowrank(kernel @ dual, q=min(rank, len(x)), niter=4)
+        self.down.weight.zero_()
+        self.down.weight[: kept.shape[1]] = (x.T @ (dual @ kept)).T
+        up = (kept.T.reshape(-1, *z.shape[1:]) / axes).flatten(1)
+        self.up.weight.zero_()
+        self.up.weight[:, : kept.shape[1]] = up.T
+        self.up.bias.copy_(typical.flatten())
+
+
 class Pyramid(nn.Module):
     """Features to codes in whitened coordinates: the part that is trained.
+
+    A linear read, one correction for all rows, and one for each further row.
 
     Args:
         width: channels of the pyramid.
@@ -136,8 +198,9 @@ class Pyramid(nn.Module):
 
     num_ws, w_dim = Generator.num_ws, Generator.w_dim
 
-    def __init__(self, width: int = 128, size: int = 288) -> None:
+    def __init__(self, width: int = 96, size: int = 112) -> None:
         super().__init__()
+        self.read = LinearRead()
         self.lateral = nn.ModuleDict(
             {name: nn.Conv2d(n, width, 1) for name, n in CHANNELS.items()}
         )
@@ -148,17 +211,14 @@ class Pyramid(nn.Module):
             {name: Level(side, width, size) for name, side in SIDES.items()}
         )
         told = len(SIDES) * size + self.w_dim
-        self.shared = nn.Sequential(
-            nn.Linear(told, self.w_dim),
-            nn.LeakyReLU(0.2),
-            nn.Linear(self.w_dim, self.w_dim),
+        self.hidden = nn.Linear(told, size)
+        self.shared = nn.Linear(size, self.w_dim)
+        self.offsets = nn.ModuleDict(
+            {str(row): nn.Linear(size, self.w_dim) for row in range(1, self.num_ws)}
         )
-        self.offsets = nn.ModuleDict()
-        for row in range(1, self.num_ws):
-            offset = nn.Linear(size, self.w_dim)
-            for tensor in offset.parameters():  # at first every row is w0
+        for last in (self.shared, *self.offsets.values()):  # no correction at first
+            for tensor in last.parameters():
                 nn.init.zeros_(tensor)
-            self.offsets[str(row)] = offset
 
     @torch.no_grad()
     def standardise(self, features: Features) -> None:
@@ -169,14 +229,12 @@ class Pyramid(nn.Module):
             spread = x.std((0, 2, 3)).clamp(min=1e-3)
             getattr(self, f"{name}_scale").copy_(spread[:, None, None])
 
-    def forward(
-        self, features: Features, unlocked: int = Generator.num_ws
-    ) -> tuple[Tensor, Tensor]:
-        """Whitened w0 (B, 512) and offsets (B, 16, 512), zero for locked rows.
+    def forward(self, features: Features, unlocked: int = Generator.num_ws) -> Tensor:
+        """Whitened codes (B, 16, 512).
 
         Args:
             features: of the trunk.
-            unlocked: rows with a number from this one up have no offset yet.
+            unlocked: rows from this one up have no correction of their own yet.
         """
         maps: dict[str, Tensor] = {}
         above: Tensor | None = None
@@ -190,7 +248,8 @@ class Pyramid(nn.Module):
         vectors = {name: level(maps[name]) for name, level in self.levels.items()}
         # Entries of a unit vector are small: brought to about one.
         identity = features.identity.float() * self.w_dim**0.5
-        shared = self.shared(torch.cat([*vectors.values(), identity], 1))
+        told = self.hidden(torch.cat([*vectors.values(), identity], 1))
+        shared = self.shared(F.leaky_relu(told, 0.2))
         offsets = [torch.zeros_like(shared)]
         for name, rows in LEVELS.items():
             offsets += [
@@ -199,7 +258,7 @@ class Pyramid(nn.Module):
                 else torch.zeros_like(shared)
                 for row in rows
             ]
-        return shared, torch.stack(offsets, 1)
+        return self.read(features) + shared[:, None] + torch.stack(offsets, 1)
 
 
 class Encoder(nn.Module):
@@ -225,8 +284,7 @@ class Encoder(nn.Module):
         """Aligned faces (B, 3, R, R) in [-1, 1], any R, to ws (B, 16, 512)."""
         side = images.shape[-1]
         check_shape(images, None, 3, side, side, name="images")
-        shared, offsets = self.pyramid(self.trunk(images))
-        return self.unwhiten(shared[:, None] + offsets)
+        return self.unwhiten(self.pyramid(self.trunk(images)))
 
     def unwhiten(self, z: Tensor) -> Tensor:
         """Whitened coordinates (..., 512) to w."""

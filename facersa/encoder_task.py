@@ -1,12 +1,13 @@
 """Training the encoder: painted faces in, their codes out.
 
-Up to two stages. In the *latent* stage the codes themselves are the target, once as
-they are and once by how much of the error would show; what the frozen trunk sees of
-each picture may be worked out once and kept, so a step costs little even on a CPU.
-In the *painted* stage the generator also paints what was found, and the picture has
-to look like the one that went in, by the losses of e4e: pixels, LPIPS, identity. In
-both, offsets are unlocked row after row and kept small, and a discriminator of single
-rows keeps them where the generator's own rows are (Tov et al. 2021, section 5).
+First the linear read is fitted in closed form, to the larger part of the pool. Then
+come up to two stages of descent, on the rest of it, where the read's errors are
+honest. In the *latent* stage the codes themselves are the target, once as they are and
+once by how much of the error would show. In the *painted* stage the generator also
+paints what was found, and the picture has to look like the one that went in, by the
+losses of e4e: pixels, LPIPS, identity. In both, offsets are unlocked row after row and
+kept small, and a discriminator of single rows keeps them where the generator's own rows
+are (Tov et al. 2021, section 5).
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from facersa.rotation import WStatistics
 from facersa.training import TrainConfig
 
 PART = 200  # pictures whose features are kept in one file
+LOOKS = 8  # pictures looked at together
+READ_SHARE, READ_MOST = 5 / 6, 10_000  # of the pool, for fitting the linear read
 MEASURED = 24  # people, plain ones and encrypted ones
 
 
@@ -47,6 +50,8 @@ class EncoderRecipe:
     Attributes:
         pictures: "full" or "preview": what the pool is painted by.
         kept: spoil each picture once and keep its features, or anew at each step.
+        read_learns: whether descent goes on with the linear read; on few pictures it
+            would only learn them by heart.
         latent_steps: steps without painting; the rest paints as well.
         unlocked_at: share of all steps after which the last row is unlocked.
         code: mean square error of w, in units of its mean variance.
@@ -59,7 +64,8 @@ class EncoderRecipe:
 
     pictures: str = PREVIEW
     kept: bool = True
-    latent_steps: int = 10**9
+    read_learns: bool = False
+    latent_steps: int = 0
     unlocked_at: float = 0.4
     code: float = 1.0
     visible: float = 1.0
@@ -116,6 +122,7 @@ class EncoderTask:
         self.pyramid, self.row_judge = Pyramid(), RowJudge()
         self.encoder = Encoder(Trunk(identity, lpips), self.pyramid, self.stats)
         self.encoder.to(self.device)
+        self.pyramid.read.requires_grad_(recipe.read_learns)
         self.module = nn.ModuleDict(
             {"pyramid": self.pyramid, "row_judge": self.row_judge}
         ).to(self.device)
@@ -140,31 +147,30 @@ class EncoderTask:
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Paint the pool, look at it, and set the scale of each feature."""
         self.config = config
+        self.first_unread = min(READ_MOST, round(READ_SHARE * config.pool))
         first = TRAIN_SEED + config.seed * config.pool
         self.codes = training_codes(self.generator, config.pool, first)
         self.pixels = render_pool(
             self.generator, self.codes, folder / "pool", kind=self.recipe.pictures
         )
-        self.features = self._look_at_pool(folder) if self.recipe.kept else None
         if not (folder / "state").exists():
-            some = torch.arange(min(512, config.pool))
-            self.pyramid.standardise(self._features(some, torch.Generator()))
+            self._fit_read(folder)
+        self.features = self._seen_later(folder) if self.recipe.kept else None
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Of ``batch`` random members of the pool."""
-        picked = torch.randint(len(self.codes), (self.config.batch,), generator=rng)
-        target = self.codes[picked.to(self.device)]
-        shared, offsets = self.pyramid(
-            self._features(picked, rng), self._unlocked(step)
+        """Of ``batch`` random pictures that the linear read was not fitted to."""
+        picked = torch.randint(
+            self.first_unread, len(self.codes), (self.config.batch,), generator=rng
         )
-        z = shared[:, None] + offsets
+        target = self.codes[picked.to(self.device)]
+        z = self.pyramid(self._features(picked, rng), self._unlocked(step))
         ws = self.encoder.unwhiten(z)
         recipe = self.recipe
         gap = self.basis @ (z - self._whiten(target))
         terms = {
             "code": recipe.code * (ws - target).square().mean() / self.variance,
             "visible": recipe.visible * (self.shows * gap.square()).sum((1, 2)).mean(),
-            "offset": recipe.offset * offsets.square().mean(),
+            "offset": recipe.offset * (z - z[:, :1]).square().mean(),
         }
         if recipe.realism:
             terms |= self._realism(z, rng)
@@ -175,6 +181,24 @@ class EncoderTask:
             figures["id_raw"] = cosine.item()
         loss = torch.stack(list(terms.values())).sum()
         return loss, figures | {name: value.item() for name, value in terms.items()}
+
+    @torch.no_grad()
+    def _fit_read(self, folder: Path) -> None:
+        """Scales of the features, and the linear read, from the first pictures."""
+        inputs: list[Tensor] = []
+        rng = torch.Generator().manual_seed(self.config.seed)
+        for start in tqdm(range(0, self.first_unread, PART), desc="look", unit="part"):
+            count = min(PART, self.first_unread - start)
+            if self.recipe.kept:
+                features = self._seen(folder, start).take(torch.arange(count))
+            else:
+                features = self._spoiled(torch.arange(start, start + count), rng)
+            if not inputs:
+                self.pyramid.standardise(features)
+            inputs.append(self.pyramid.read.inputs(features))
+        x = torch.cat(inputs)
+        root = self.stats.eigenvalues.sqrt().float().to(self.device)
+        self.pyramid.read.fit(x, self._whiten(self.codes[: len(x)]), root)
 
     def _painted(self, ws: Tensor, wanted: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of e4e on previews of ``ws``, and the mean identity cosine."""
@@ -220,40 +244,47 @@ class EncoderTask:
         return (ws - self.encoder.mean) @ self.whitener
 
     def _features(self, picked: Tensor, rng: torch.Generator) -> Features:
-        if self.features is not None:
-            return Features(*(x.to(self.device) for x in self.features.take(picked)))
-        with torch.no_grad():
-            return self.encoder.trunk(augment(self._pictures(self.pixels[picked]), rng))
-
-    def _look_at_pool(self, folder: Path) -> Features:
-        """Features of the whole pool, spoiled once, in half precision; kept."""
-        parts = []
-        starts = range(0, len(self.pixels), PART)
-        for start in tqdm(starts, desc="look", unit=f"{PART} pictures"):
-            pixels = self.pixels[start : start + PART]
-            path = folder / f"features.{start:06d}.safetensors"
-            if not path.exists():
-                rng = torch.Generator().manual_seed(self.config.seed * 2**32 + start)
-                self._look(pixels, rng, path)
-            parts.append(Features(**load_file(path)))
-            if len(parts[-1].identity) != len(pixels):
-                raise CheckpointError(
-                    f"{path} belongs to other settings; use another folder or delete "
-                    "it."
-                )
-        return Features(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+        """Of pictures of the pool, by number; kept ones or made anew."""
+        if self.features is None:
+            return self._spoiled(picked, rng)
+        return self.features.take(picked - self.first_unread // PART * PART)
 
     @torch.no_grad()
-    def _look(self, pixels: Tensor, rng: torch.Generator, path: Path) -> None:
+    def _spoiled(self, picked: Tensor, rng: torch.Generator) -> Features:
         seen = [
-            self.encoder.trunk(augment(self._pictures(some), rng))
-            for some in pixels.split(8)
+            self.encoder.trunk(augment(self._pictures(self.pixels[some]), rng))
+            for some in picked.split(LOOKS)
         ]
-        joined = (torch.cat(x).half().contiguous() for x in zip(*seen, strict=True))
-        write_atomic(path, save(Features(*joined)._asdict()))
+        return Features(*(torch.cat(x) for x in zip(*seen, strict=True)))
 
     def _pictures(self, pixels: Tensor) -> Tensor:
         return from_uint8(pixels.numpy()).to(self.device)
+
+    def _seen(self, folder: Path, start: int) -> Features:
+        """Features of ``PART`` pictures, spoiled once, in half precision; kept."""
+        path = folder / f"features.{start:06d}.safetensors"
+        numbers = torch.arange(start, min(start + PART, len(self.pixels)))
+        if not path.exists():
+            rng = torch.Generator().manual_seed(self.config.seed * 2**32 + start)
+            made = self._spoiled(numbers, rng)._asdict()
+            halves = {name: x.half().cpu().contiguous() for name, x in made.items()}
+            write_atomic(path, save(halves))
+        found = Features(**load_file(path))
+        if len(found.identity) != len(numbers):
+            raise CheckpointError(
+                f"{path} belongs to other settings; use another folder or delete it."
+            )
+        return Features(*(x.to(self.device) for x in found))
+
+    def _seen_later(self, folder: Path) -> Features:
+        """Of the pictures that the linear read was not fitted to."""
+        first = self.first_unread // PART * PART
+        starts = range(first, len(self.pixels), PART)
+        parts = [
+            self._seen(folder, start)
+            for start in tqdm(starts, desc="look on", unit="part")
+        ]
+        return Features(*(torch.cat(x) for x in zip(*parts, strict=True)))
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -290,8 +321,10 @@ def encoder_preset(preset: str) -> tuple[TrainConfig, EncoderRecipe]:
         config = TrainConfig(
             steps=30_000, batch=16, lr=1e-3, pool=20_000, save_every=2000
         )
-        return config, EncoderRecipe(pictures=FULL, kept=False, latent_steps=5000)
-    config = TrainConfig(steps=5000, batch=32, lr=1e-3, pool=12_000, save_every=250)
+        return config, EncoderRecipe(
+            pictures=FULL, kept=False, read_learns=True, latent_steps=5000
+        )
+    config = TrainConfig(steps=500, batch=4, lr=5e-4, pool=12_000, save_every=25)
     return config, EncoderRecipe()
 
 

@@ -98,12 +98,10 @@ def fidelity(
             )
             seconds = time.perf_counter() - begin
             found = panel.report(from_uint8(to_uint8(renderer.full(ws))))
-            figures: dict[tuple[str, str | None], float] = {
-                **panel.identity_figures(wanted, found, "W", psi),
-                **panel.attribute_figures(wanted, found),
-                **panel.pixel_figures(picture, found.picture),
-                ("seconds", None): seconds,
-            }
+            figures = panel.identity_figures(wanted, found, "W", psi)
+            figures |= panel.attribute_figures(wanted, found)
+            figures.update(panel.pixel_figures(picture, found.picture).items())
+            figures["seconds", None] = seconds
             if codes is not None:
                 true = codes[index : index + 1]
                 gap = (ws - true).norm() / (

@@ -11,7 +11,7 @@ import torch
 from facersa.generator import Generator
 from facersa.images import resize
 from facersa.judges import load_identity, load_lpips
-from facersa.projection import ProjectConfig, _importance, project
+from facersa.projection import ProjectConfig, _importance, _stalled, project
 from facersa.rendering import Renderer
 
 
@@ -71,6 +71,53 @@ def test_the_last_steps_look_at_the_code_as_it_will_be_stored(
     found = search(coarse)
     torch.testing.assert_close(found, coarse(found))
     assert distance(found) < distance(coarse(search(None)))
+
+
+def test_a_guess_is_where_the_search_starts(generator: Generator) -> None:
+    ws = generator.sample([41, 42], 0.7)
+    mixed = torch.cat([ws[:1, :8], ws[1:, 8:]], 1)  # offsets too are taken over
+    target = Renderer(generator).preview(mixed)
+    judge, perceptual = load_identity(), load_lpips()
+
+    def first_loss(start: torch.Tensor | None) -> float:
+        found = project(
+            generator,
+            target,
+            perceptual=perceptual,
+            embed=judge.embed,
+            config=replace(ProjectConfig(), steps=2, candidates=1),
+            start=start,
+            progress=False,
+        )
+        assert len(found.history) == 2
+        return found.history[0]["lpips"]
+
+    assert first_loss(mixed) < 0.01 < 0.1 < first_loss(None)
+
+
+def test_a_search_that_stands_still_goes_on_to_its_last_steps(
+    generator: Generator,
+) -> None:
+    ws = generator.sample([41], 0.7)
+    judge, perceptual = load_identity(), load_lpips()
+    found = project(
+        generator,
+        Renderer(generator).preview(ws),
+        perceptual=perceptual,
+        embed=judge.embed,
+        config=ProjectConfig(steps=40, patience=3, progress=0.9),
+        start=ws,
+        progress=False,
+    )
+    assert len(found.history) == 6 + 10  # twice the patience, and the last quarter
+
+
+def test_standing_still_is_told_by_the_mean_of_many_steps() -> None:
+    config = ProjectConfig(patience=4, progress=0.01)
+    assert not _stalled([1.0] * 7, config)
+    assert _stalled([1.0] * 8, config)
+    assert not _stalled([1.0] * 4 + [0.9] * 4, config)
+    assert _stalled([0.9] * 4 + [1.0] * 4, config)
 
 
 def test_the_face_counts_more_than_the_corner() -> None:

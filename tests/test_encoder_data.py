@@ -1,0 +1,63 @@
+"""Tests of what the encoder learns from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from facersa.encoder_data import CHANGES, Change, augment, training_codes
+from facersa.generator import Generator
+from facersa.head_task import varied_codes
+from facersa.rotation import RotationCipher
+
+
+def pictures(count: int = 4) -> torch.Tensor:
+    """Smooth random pictures: (count, 3, 128, 128) within [-0.8, 0.8]."""
+    small = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    grown = torch.nn.functional.interpolate(1.6 * small - 0.8, (128, 128))
+    return torch.nn.functional.avg_pool2d(grown, 5, 1, 2)
+
+
+def test_every_fourth_person_is_encrypted_and_all_repeat(generator: Generator) -> None:
+    codes, plain = training_codes(generator, 8, 3), varied_codes(generator, 8, 3)
+    torch.testing.assert_close(training_codes(generator, 6, 3), codes[:6])
+    changed = (codes != plain).any(-1)
+    rows = torch.zeros(16, dtype=torch.bool)
+    rows[list(RotationCipher().layers)] = True
+    for index in range(8):
+        expected = rows if index % 4 == 3 else torch.zeros_like(rows)
+        assert torch.equal(changed[index], expected)
+
+
+@pytest.mark.parametrize("change", [change for change, _ in CHANGES])
+def test_each_change_changes_but_keeps_what_it_is(change: Change) -> None:
+    images = pictures()
+    spoiled = change(images, images, torch.Generator().manual_seed(0))
+    again = change(images, images, torch.Generator().manual_seed(0))
+    assert torch.equal(spoiled, again)
+    assert spoiled.shape == images.shape and spoiled.isfinite().all()
+    difference = (spoiled - images).abs().mean()
+    assert 0.001 < difference < 0.4
+
+
+def test_the_middle_of_the_face_keeps_its_scene_and_the_edge_does_not() -> None:
+    images = pictures()
+    swap = dict((change.__name__, change) for change, _ in CHANGES)["swap_background"]
+    spoiled = swap(images, images, torch.Generator().manual_seed(0))
+    moved = (spoiled - images).abs().mean((0, 1))
+    assert moved[60:76, 60:76].max() < 0.01 < 0.1 < moved[:8, :8].mean()
+
+
+def test_augmenting_repeats_and_leaves_some_pictures_alone() -> None:
+    images = pictures(24)
+    first = augment(images, torch.Generator().manual_seed(2))
+    assert torch.equal(first, augment(images, torch.Generator().manual_seed(2)))
+    assert not torch.equal(first, augment(images, torch.Generator().manual_seed(3)))
+    untouched = (first == images).flatten(1).all(1)
+    assert 0 < untouched.sum() < 12
+    assert first.abs().max() <= 1
+
+
+def test_pictures_that_are_not_square_are_refused() -> None:
+    with pytest.raises(ValueError, match="images must have shape"):
+        augment(torch.zeros(2, 3, 64, 32), torch.Generator())

@@ -1,0 +1,58 @@
+"""Tests of the ways from a face to its code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from facersa.compact import CompactCode
+from facersa.generator import Generator
+from facersa.inverter import Inverter
+from facersa.projection import ProjectConfig
+from facersa.rendering import Renderer
+from facersa.rotation import WStatistics
+
+
+@pytest.fixture(scope="module")
+def inverter(generator: Generator) -> Inverter:
+    return Inverter(generator)
+
+
+@pytest.fixture(scope="module")
+def face(generator: Generator) -> torch.Tensor:
+    return Renderer(generator).full(generator.sample([10_003], 0.7))
+
+
+def test_no_steps_leave_the_encoder_s_guess(
+    inverter: Inverter, face: torch.Tensor
+) -> None:
+    config = ProjectConfig(steps=0)
+    found = inverter.find(face, config=config)
+    assert torch.equal(found, inverter.guess(face))
+    assert torch.equal(inverter.find(face, config=config, guess=False), found)
+    table, stats = CompactCode.load(), WStatistics.load()
+    stored = inverter.find(
+        face, config=config, rounded=lambda ws: table.quantise(ws, stats)
+    )
+    assert torch.equal(stored, table.quantise(found, stats))
+
+
+def test_a_search_from_the_guess_starts_there_and_gets_closer(
+    inverter: Inverter, face: torch.Tensor
+) -> None:
+    config = replace(ProjectConfig(), steps=12)
+    found = inverter.find(face, config=config, progress=False)
+    guess = inverter.guess(face)
+    assert 0.01 < (found - guess).norm() < guess.norm()
+
+    def distance(ws: torch.Tensor) -> float:
+        with torch.no_grad():
+            return float(inverter.lpips(inverter.generator.preview(ws), _small(face)))
+
+    assert distance(found) < distance(guess)
+
+
+def _small(face: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.adaptive_avg_pool2d(face, 256)
