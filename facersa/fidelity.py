@@ -36,7 +36,7 @@ WAYS: Mapping[str, tuple[int | None, bool]] = {
     "encoder, refined": (None, True),
     "search alone": (None, False),
 }
-KINDS = ("W", "row-mixed", "encrypted")
+JUDGED = 256
 
 
 def people(
@@ -75,8 +75,9 @@ def fidelity(
 
     Returns:
         A dictionary ready for JSON, rows as those of ``evaluate``: "pair" is the way;
-        identity, pixel figures and landmarks against the picture; "seconds" of the
-        wall clock; for painted people "code", the error of the code relative to its
+        identity, pixel figures and landmarks against the picture, at 1024 x 1024;
+        "lpips_256" at the side where most papers measure it; "seconds" of the wall
+        clock; for painted people "code", the error of the code relative to its
         distance from the mean.
     """
     panel, renderer = Panel(), Renderer(inverter.generator)
@@ -101,6 +102,8 @@ def fidelity(
             figures = panel.identity_figures(wanted, found, "W", psi)
             figures |= panel.attribute_figures(wanted, found)
             figures.update(panel.pixel_figures(picture, found.picture).items())
+            small = (resize(seen, JUDGED) for seen in (picture, found.picture))
+            figures["lpips_256", None] = float(panel.lpips(*small))
             figures["seconds", None] = seconds
             if codes is not None:
                 true = codes[index : index + 1]

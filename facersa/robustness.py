@@ -2,8 +2,8 @@
 
 People are encrypted, the file loses its chunk, the pixels go through what happens
 to pictures, and what is decrypted from them is compared with what the intact file
-decrypts to. Beside it stands what there is without a mark: fitting a code to the
-anonymised pixels and decrypting that.
+decrypts to. Beside it stands what there is without a mark: an encoder that reads a code
+off the anonymised pixels, or a search that fits one to them, and decrypting that.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from facersa.images import (
     resample,
     to_uint8,
 )
+from facersa.inverter import Inverter
 from facersa.metrics import sample_stratum
 from facersa.password import Password
 from facersa.pipeline import FaceRSA, Inversion, Secrets
-from facersa.projection import ProjectConfig, project
+from facersa.projection import ProjectConfig
 
 
 def recompress(quality: int, data: bytes) -> bytes:
@@ -101,7 +102,7 @@ def from_pixels(
         psi: their truncation.
         inversions: of photographs, to use instead.
         fits: for so many people also fit a code to the unmarked anonymised pixels.
-        search: how; the default of ``project`` where none is given.
+        search: how; the default search where none is given.
         progress: show a bar.
 
     Returns:
@@ -116,6 +117,7 @@ def from_pixels(
         codes = sample_stratum(engine.generator, "W", psi, n, first_seed=start)
         inversions = [painted(engine, ws) for ws in codes.split(1)]
     panel, cipher = Panel(), engine.cipher()
+    inverter = Inverter(engine.generator)
     values: dict[tuple[str, str, str | None], list[float]] = defaultdict(list)
 
     def note(pair: str, a: Report, b: Report) -> None:
@@ -148,19 +150,19 @@ def from_pixels(
             values[kind, "read", None].append(1.0)
             same = torch.equal(found.image, intact.image)
             note(kind, wanted, wanted if same else report(found.image))
+        face = from_uint8(to_uint8(encrypted.face))
+        readings = {"encoder": inverter.guess(face).cpu()}
         if index < fits:
-            found_ws = project(
-                engine.generator,
-                from_uint8(to_uint8(encrypted.face)),
-                perceptual=panel.lpips,
-                embed=panel.identity.embed,
-                config=search or ProjectConfig(),
-                progress=False,
-            ).ws
-            fitted = engine.renderer.full(found_ws)
-            note("fit: the picture", report(encrypted.face), report(fitted))
-            back = engine.renderer.full(cipher(found_ws, e.inverse.code))
-            note("fit: decrypted", wanted, report(back))
+            config = search or ProjectConfig()
+            for kind, guess in (("fit", False), ("fit from the encoder", True)):
+                readings[kind] = inverter.find(
+                    face, config=config, guess=guess, progress=False
+                )
+        for kind, ws in readings.items():
+            copy = engine.renderer.full(ws)
+            note(f"{kind}: the picture", report(encrypted.face), report(copy))
+            back = engine.renderer.full(cipher(ws, e.inverse.code))
+            note(f"{kind}: decrypted", wanted, report(back))
     return {
         "cipher": name,
         "seed": seed,

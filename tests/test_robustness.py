@@ -66,5 +66,8 @@ def test_the_table_tells_what_comes_back_and_what_is_lost(
     assert value(result, "pixels", "tiny", "id", "heldout")["mean"] == 0
     assert 44 < value(result, "pixels", "mark", "psnr")["mean"] < 52
     assert value(result, "pixels", "rounding", "id", "train")["mean"] > 0.8
-    assert value(result, "pixels", "fit: decrypted", "id", "train")["mean"] < 0.8
+    for kind in ("encoder", "fit", "fit from the encoder"):
+        assert value(result, "pixels", f"{kind}: the picture", "id", "train")["n"] == 1
+        back = value(result, "pixels", f"{kind}: decrypted", "id", "train")["mean"]
+        assert back < 0.8
     assert result["settings"]["n"] == 1
