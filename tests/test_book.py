@@ -42,7 +42,7 @@ PLAYERS = {
     "08_associated_loss": ("summed-password",),
     "09_training": ("learning",),
     "10_properties": tuple(f"property-{letter}" for letter in "abcdefgh"),
-    "11_from_pixels": ("pixel-journey",),
+    "12_from_pixels": ("pixel-journey",),
 }
 PAGES = ("index", "notation", "references", "licences")
 PAGE_BYTES = 4_000_000
