@@ -42,6 +42,7 @@ ORDER = (
     "imitation",
     "parsing",
     "bisenet",
+    "e4e",
     "surrogate",
     "metrics",
     "baselines",
