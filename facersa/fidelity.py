@@ -33,7 +33,7 @@ from facersa.rotation import RotationCipher, WStatistics
 WAYS: Mapping[str, tuple[int | None, bool]] = {
     "encoder": (0, True),
     "encoder, 40 steps": (40, True),
-    "encoder, refined": (None, True),
+    "encoder, 100 steps": (100, True),
     "search alone": (None, False),
 }
 JUDGED = 256

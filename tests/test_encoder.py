@@ -12,6 +12,7 @@ from facersa.encoder import (
     SIDES,
     Encoder,
     Features,
+    LinearRead,
     Pyramid,
     Trunk,
     _in_frame,
@@ -81,34 +82,63 @@ def test_a_map_of_the_face_lies_where_the_face_is() -> None:
     assert placed[int(64 * bottom) + 3].abs().max() == 0 == placed[0, 0]
 
 
-def test_a_fresh_pyramid_has_no_offsets_and_learns_only_unlocked_ones() -> None:
+def test_a_fresh_pyramid_corrects_nothing_and_learns_only_unlocked_rows() -> None:
     pyramid, features = Pyramid(), some_features()
-    shared, offsets = pyramid(features)
-    assert shared.shape == (3, 512) and offsets.shape == (3, 16, 512)
-    assert shared.std() > 0 and offsets.abs().max() == 0
-    _, offsets = pyramid(features, unlocked=5)
-    (offsets - 1).square().sum().backward()
+    guess = pyramid(features).detach()
+    assert guess.shape == (3, 16, 512)
+    torch.testing.assert_close(guess, pyramid.read(features))
+    (pyramid(features, unlocked=5) - guess - 1).square().sum().backward()
     learning = {
-        row for row, layer in pyramid.offsets.items() if layer.weight.grad is not None
+        row
+        for row, layer in pyramid.offsets.items()
+        if layer.weight.grad is not None and layer.weight.grad.abs().max() > 0
     }
     assert learning == {"1", "2", "3", "4"}
+    assert pyramid.shared.weight.grad.abs().max() > 0
 
 
 def test_standardised_features_have_mean_zero_and_unit_spread() -> None:
-    pyramid, features = Pyramid(), some_features(8)
-    shifted = Features(
-        *(5 + 3 * tensor for tensor in features[:3]), identity=features.identity
-    )
+    pyramid, features = Pyramid(), some_features(64)
+    shifted = Features(*(5 + 3 * x for x in features[:3]), identity=features.identity)
     pyramid.standardise(shifted)
-    plain = Pyramid()
-    plain.load_state_dict(pyramid.state_dict() | _unit_buffers(plain))
-    torch.testing.assert_close(
-        pyramid(shifted)[0], plain(features)[0], rtol=0.2, atol=0.02
-    )
+    for name in CHANNELS:
+        mean, scale = (getattr(pyramid, f"{name}_{k}") for k in ("mean", "scale"))
+        torch.testing.assert_close(mean, torch.full_like(mean, 5), rtol=0, atol=0.4)
+        torch.testing.assert_close(scale, torch.full_like(scale, 3), rtol=0, atol=0.4)
 
 
-def _unit_buffers(pyramid: Pyramid) -> dict[str, torch.Tensor]:
-    return {name: buffer for name, buffer in pyramid.named_buffers()}
+def test_the_linear_read_is_ridge_regression() -> None:
+    """The dual form, cut to full rank, against the textbook's primal form."""
+    rng = torch.Generator().manual_seed(0)
+    read = LinearRead(rank=20)
+    x = torch.randn(20, read.down.in_features, generator=rng, dtype=torch.float64)
+    x[:, 60:] = 0  # so that the primal form is small
+    z = torch.randn(20, 16, 512, generator=rng, dtype=torch.float64)
+    axes = torch.linspace(2, 0.1, 512, dtype=torch.float64)
+    read.double().fit(x, z, axes)
+    few = (x - x.mean(0))[:, :60] / x.std(0)[:60]
+    penalty = x.shape[1] * torch.eye(60, dtype=torch.float64)
+    target = (z - z.mean(0)).flatten(1)
+    weights = torch.linalg.solve(few.T @ few + penalty, few.T @ target)
+    expected = (few @ weights + z.mean(0).flatten()).view(20, 16, 512)
+    found = read.up(read.down((x - read.mean) / read.scale)).view(20, 16, 512)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_a_low_rank_keeps_what_shows_most_in_w() -> None:
+    """Of two facts in the features, the one on the wide axis is kept."""
+    rng = torch.Generator().manual_seed(1)
+    read = LinearRead(rank=1)
+    x = torch.randn(200, read.down.in_features, generator=rng)
+    facts = x[:, :600].mean(1), x[:, 600:1200].mean(1)
+    z = torch.zeros(200, 16, 512)
+    z[:, :, 0], z[:, :, 1] = (50 * fact[:, None] for fact in facts)
+    axes = torch.ones(512)
+    axes[1] = 0.05
+    read.fit(x, z, axes)
+    told = read.up(read.down((x - read.mean) / read.scale)).view(200, 16, 512)
+    wide, narrow = told.std(0)[0, :2]
+    assert wide > 5 * narrow
 
 
 def test_whitened_zero_is_the_mean_code(encoder: Encoder, generator: Generator) -> None:

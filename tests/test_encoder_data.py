@@ -49,12 +49,12 @@ def test_the_middle_of_the_face_keeps_its_scene_and_the_edge_does_not() -> None:
 
 
 def test_augmenting_repeats_and_leaves_some_pictures_alone() -> None:
-    images = pictures(24)
+    images = pictures(80)
     first = augment(images, torch.Generator().manual_seed(2))
     assert torch.equal(first, augment(images, torch.Generator().manual_seed(2)))
     assert not torch.equal(first, augment(images, torch.Generator().manual_seed(3)))
     untouched = (first == images).flatten(1).all(1)
-    assert 0 < untouched.sum() < 12
+    assert 0 < untouched.sum() < 20
     assert first.abs().max() <= 1
 
 

@@ -111,9 +111,7 @@ def test_kept_features_are_those_of_the_trunk(generator: Generator, pool: Path) 
 def test_a_resumed_run_gives_the_same_numbers(
     generator: Generator, pool: Path, tmp_path: Path
 ) -> None:
-    folders = [
-        copy(pool, tmp_path / name) for name in _made(tmp_path, "whole", "parts")
-    ]
+    folders = [copy(pool, tmp_path / name) for name in ("whole", "parts")]
     whole = train(make(generator), SMOKE, folders[0], progress=False)
     train(make(generator), SMOKE, folders[1], progress=False, until=3)
     config, settings = stored_run(folders[1])
