@@ -19,9 +19,11 @@ from facersa.password import Password, pair
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from facersa.alignment import Found
     from facersa.mapper import Mapper
     from facersa.pipeline import FaceRSA, Secrets
     from facersa.rotation import RotationCipher
+    from facersa.sealed import Sealed
     from facersa.training import Task, TrainConfig
 
 OPEN_WARNING = (
@@ -33,6 +35,10 @@ OPEN_WARNING = (
 TOO_SMALL = (
     "note: the picture is too small to hold the code in its pixels, so keep the file "
     "itself: another program would drop the chunk."
+)
+SHARED_PIXELS = (
+    "note: the pixels hold the code of one face at most, the first that was encrypted; "
+    "keep the file itself for the others: another program would drop their chunks."
 )
 OUT_OF_MEMORY = "not enough memory; close other programs or use a smaller photo."
 FEW_BITS = 64
@@ -127,40 +133,32 @@ def _fetch(options: argparse.Namespace) -> None:
 
 def _encrypt(options: argparse.Namespace) -> None:
     from facersa.images import decode_image, read_file, write_atomic
-    from facersa.pipeline import carries_code, project_config
+    from facersa.several import number_of, sealed_faces, squares
 
     output = _check_output(options.output, options.photo)
     data = read_file(options.photo)
-    sealed = carries_code(data)
-    if sealed:
+    faces = sealed_faces(data)
+    alone = len(faces) == 1 and options.face is None
+    if alone:
         _refuse_settings(options)
-    photo = None if sealed else decode_image(data, name=options.photo)
+    photo = decode_image(data, name=options.photo)
     secrets = _secrets(options, confirm=True)
     engine = _engine(options)
     bits = secrets.num_bits(options.bits, default=engine.default_bits)
     engine.cipher(bits)
-    if photo is None:
-        encrypted = engine.encrypt_again(data, secrets)
+    found = [] if alone else engine.find_faces(photo, squares(faces))
+    numbers = [] if alone else _faces_to_encrypt(options, found, faces)
+    inside = [0] if alone else [number_of(faces, found[n].quad) for n in numbers]
+    if None in inside:
+        data = _encrypt_faces(options, engine, secrets, data, photo, numbers)
     else:
-        config = project_config(options.steps)
-        pixels = not options.no_pixels and options.chunk != "open"
-        inversion = engine.invert(
-            photo, face=options.face, config=config, in_pixels=pixels
-        )
-        encrypted = engine.encrypt(
-            inversion,
-            secrets,
-            mode=options.chunk or "honey",
-            num_bits=bits,
-            crop=options.crop,
-            in_pixels=pixels,
-        )
-    write_atomic(output, encrypted.data)
-    if photo is not None and pixels and not encrypted.in_pixels:
-        print(TOO_SMALL, file=sys.stderr)
-    if sealed or options.chunk == "open":
+        _refuse_settings(options)
+        for number in inside:
+            data = engine.encrypt_again(data, secrets, face=number).data
+    write_atomic(output, data)
+    if any(face.mode == "open" for face in sealed_faces(data)):
         print(OPEN_WARNING, file=sys.stderr)
-    elif bits < FEW_BITS:
+    if None in inside and options.chunk != "open" and bits < FEW_BITS:
         print(
             f"note: a code of {bits} bits is quickly guessed; use 128 where that "
             "matters (facersa pair --bits 128).",
@@ -168,9 +166,82 @@ def _encrypt(options: argparse.Namespace) -> None:
         )
 
 
+def _faces_to_encrypt(
+    options: argparse.Namespace, found: Sequence[Found], faces: Sequence[Sealed]
+) -> list[int]:
+    """Numbers of the chosen faces; what can be wrong with them is said at once."""
+    from facersa.alignment import choose
+    from facersa.several import check_mark, check_new, number_of
+
+    free = [n for n, f in enumerate(found) if number_of(faces, f.quad) is None]
+    numbers = _numbers(options.face, free)
+    if options.face and found and not numbers:
+        raise SealedError("every face in this picture is encrypted already.")
+    chosen = [choose(found, n) for n in numbers] or [choose(found, None)]
+    numbers = numbers or [0]
+    new = set(numbers) & set(free)
+    for face in chosen:
+        if new or all(sealed.mode != "open" for sealed in faces):
+            check_new(faces, face.quad)
+    if new:
+        if options.crop and len(new) + len(faces) > 1:
+            raise ImageError("--crop keeps one face; leave it out to encrypt several.")
+        if options.chunk == "none" and not options.no_pixels:
+            check_mark(faces, len(new))
+    return numbers
+
+
+def _encrypt_faces(
+    options: argparse.Namespace,
+    engine: FaceRSA,
+    secrets: Secrets,
+    data: bytes,
+    photo: Tensor,
+    numbers: Sequence[int],
+) -> bytes:
+    """The file in which faces of a photo, or of the encrypted ``data``, are new."""
+    from facersa.pipeline import project_config
+    from facersa.several import sealed_faces, squares
+
+    faces = sealed_faces(data)
+    pixels = not options.no_pixels and options.chunk != "open"
+    beside = data if faces else None
+    for number in numbers:
+        if len(numbers) > 1:
+            print(f"face {number}, of {len(numbers)} faces:", file=sys.stderr)
+        inversion = engine.invert(
+            photo,
+            face=number,
+            known=squares(faces),
+            config=project_config(options.steps),
+            in_pixels=pixels,
+        )
+        encrypted = engine.encrypt(
+            inversion,
+            secrets,
+            mode=options.chunk or "honey",
+            num_bits=options.bits,
+            crop=options.crop,
+            in_pixels=pixels,
+            beside=beside,
+        )
+        beside = encrypted.data
+    if pixels and not encrypted.in_pixels:
+        several = len(numbers) + len(faces) > 1
+        print(SHARED_PIXELS if several else TOO_SMALL, file=sys.stderr)
+    return encrypted.data
+
+
+def _numbers(chosen: Sequence[int | str] | None, every: Sequence[int]) -> list[int]:
+    """What --face says, in order and each once; empty where it was not given."""
+    if chosen and "all" in chosen:
+        return list(every)
+    return sorted({int(number) for number in chosen or ()})
+
+
 def _refuse_settings(options: argparse.Namespace) -> None:
     """An open file keeps the settings it was made with."""
-    names = ("bits", "face", "steps", "layers", "kappa", "crop", "no_pixels")
+    names = ("bits", "steps", "layers", "kappa", "crop", "no_pixels")
     given = [
         f"--{name.replace('_', '-')}"
         for name in names
@@ -181,7 +252,8 @@ def _refuse_settings(options: argparse.Namespace) -> None:
     if given:
         raise SealedError(
             f"{options.photo} is an encrypted file, and it keeps its own settings; "
-            f"leave out {', '.join(given)}, or encrypt the photograph anew."
+            f"leave out {', '.join(given)}, or encrypt the photograph anew. For a "
+            "further face choose it with --face."
         )
 
 
@@ -189,18 +261,25 @@ def _decrypt(options: argparse.Namespace) -> None:
     from facersa.images import decode_image, read_file, write_atomic
     from facersa.inpixels import find
     from facersa.pipeline import FaceRSA
-    from facersa.sealed import unseal
+    from facersa.sealed import unseal_all
+    from facersa.several import pick
 
     output = _check_output(options.output, options.picture)
     data = read_file(options.picture)
-    # A wrong file is named before a password is asked for.
-    if options.from_pixels:
-        find(decode_image(data))
-    else:
-        unseal(data)
+    # A wrong file or face is named before a password is asked for.
+    pixels = options.from_pixels
+    faces = [find(decode_image(data))] if pixels else unseal_all(data)
+    numbers = _numbers(options.face, range(len(faces)))
+    if not numbers:
+        pick(faces, None)
+    for number in numbers:
+        pick(faces, number)
     secrets = _secrets(options)
-    decrypted = FaceRSA().decrypt(data, secrets, from_pixels=options.from_pixels)
-    write_atomic(output, decrypted.data)
+    engine = FaceRSA()
+    # From the right, because those to the left of a face keep their numbers.
+    for number in reversed(numbers or [0]):
+        data = engine.decrypt(data, secrets, face=number, from_pixels=pixels).data
+    write_atomic(output, data)
 
 
 def _pair(options: argparse.Namespace) -> None:

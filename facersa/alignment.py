@@ -2,7 +2,7 @@
 
 The generator was trained on FFHQ pictures: eyes and mouth always sit in about
 the same place. ``align`` turns, scales and crops a photo that way (the recipe of
-Karras et al. 2019, from dlib's 68 points); ``paste`` puts an edited face back
+Karras et al. 2019, from dlib's 68 points); ``blending`` puts an edited face back
 into the photo through the inverse turn, under a soft mask.
 
 Coordinates are continuous: pixel i covers the interval from i to i + 1.
@@ -10,9 +10,9 @@ Coordinates are continuous: pixel i covers the interval from i to i + 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,15 +21,15 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from facersa.errors import ImageError
-from facersa.heldout import Box, HeldOutFaces, load_held_out_faces
+from facersa.heldout import ALIGNED_BOX, Box, HeldOutFaces, load_held_out_faces
 from facersa.images import to_uint8
 
 MIN_SIDE = 64  # pixels: below, a photo or a face does not show a person
 MAX_REACH = 10  # photo sides: what a stored place may claim at most
 SEARCH_SIDES = (1024, 2048)  # dlib sees faces above 80 pixels, so look twice
 CLEAR_FACE = 0.3  # on dlib's score
-ROUNDNESS = 2.5  # of the pasted region: 2 is an ellipse, infinity the whole square
-SHOWS_IT = 10 / 255  # mean difference: five grey levels, about what JPEG 75 makes
+ROUNDNESS = 2.5  # of circles in a square: 2 is an ellipse, infinity the whole square
+SAME_FACE = 0.5  # half sides: no two heads come so near, two finds of one face do
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,13 @@ class Aligned:
         quad: its corners in the photo (4, 2), x and y in pixels: top left,
             bottom left, bottom right, top right. Always a square, maybe turned.
         photo_size: height and width of the photo.
+        others: squares (4, 2) of other faces in the photo that reach into this one.
     """
 
     image: Tensor
     quad: np.ndarray
     photo_size: tuple[int, int]
+    others: tuple[np.ndarray, ...] = ()
 
     @property
     def side(self) -> float:
@@ -58,9 +60,20 @@ class Aligned:
         origin, down, _, across = self.quad
         return np.stack([across - origin, down - origin, origin], axis=1)
 
+    def beside(self, squares: Sequence[np.ndarray]) -> Aligned:
+        """The same, knowing those of more ``squares`` that are other faces near by."""
+        others = list(self.others)
+        for quad in squares:
+            known = any(same_face(quad, other) for other in [self.quad, *others])
+            if not known and _touch(quad, self.quad):
+                others.append(quad)
+        return replace(self, others=tuple(others))
+
     def to_dict(self) -> dict[str, Any]:
         """The geometry, ready for JSON; the picture is not in it."""
-        return {"quad": self.quad.tolist(), "photo_size": list(self.photo_size)}
+        place = {"quad": self.quad.tolist(), "photo_size": list(self.photo_size)}
+        others = [quad.round(3).tolist() for quad in self.others]
+        return place | ({"others": others} if others else {})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], image: Tensor) -> Aligned:
@@ -72,18 +85,50 @@ class Aligned:
         try:
             quad = np.array(data["quad"], dtype=np.float64)
             height, width = (int(side) for side in data["photo_size"])
+            others = [np.array(q, dtype=np.float64) for q in data.get("others", [])]
         except (KeyError, TypeError, ValueError) as error:
             raise ImageError(
                 f"the stored place of the face is damaged ({error}); align again."
             ) from error
-        aligned = cls(image, quad, (height, width))
-        if not (
-            _is_square(quad, MAX_REACH * max(height, width)) and min(height, width) > 0
-        ):
+        reach = MAX_REACH * max(height, width)
+        squares = all(_is_square(found, reach) for found in [quad, *others])
+        if not (squares and min(height, width) > 0):
             raise ImageError(
                 "the stored place of the face is damaged (not a square); align again."
             )
-        return aligned
+        return cls(image, quad, (height, width), tuple(others))
+
+
+def units(quad: np.ndarray, pixels: Tensor) -> Tensor:
+    """Pixels (..., 2) of the photo in coordinates of a square: 0 to 1, x and y."""
+    origin, down, _, across = quad
+    linear = np.stack([across - origin, down - origin], axis=1)
+    return (pixels - torch.from_numpy(origin)) @ torch.from_numpy(
+        np.linalg.inv(linear)
+    ).T
+
+
+def roundness(unit: Tensor) -> Tensor:
+    """How far out in a square places (..., 2) lie: 0 in its centre, 1 on the edges.
+
+    Equal values are rounded squares, so the corners are beyond 1.
+    """
+    return (2 * unit - 1).abs().pow(ROUNDNESS).sum(-1).pow(1 / ROUNDNESS)
+
+
+def same_face(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two squares (4, 2) are finds of one face: centre upon centre."""
+    pairs = (first, second), (second, first)
+    return any(
+        float(roundness(units(a, torch.from_numpy(b.mean(0))))) < SAME_FACE
+        for a, b in pairs
+    )
+
+
+def _touch(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether the upright boxes around two squares have a common part."""
+    low = np.maximum(first.min(0), second.min(0))
+    return bool((low < np.minimum(first.max(0), second.max(0))).all())
 
 
 def _is_square(quad: np.ndarray, largest: float) -> bool:
@@ -134,7 +179,7 @@ def find_faces(photo: Tensor, faces: HeldOutFaces) -> list[Box]:
         for side in sides:
             if side not in arrays:
                 scale = min(side / longest, 2.0)
-                small = photo if abs(scale - 1) < 0.05 else _rescale(photo, scale)
+                small = photo if abs(scale - 1) < 0.05 else rescale(photo, scale)
                 arrays[side] = to_uint8(small)[0]
             boxes = faces.detect(arrays[side], sure)
             if boxes:
@@ -144,24 +189,30 @@ def find_faces(photo: Tensor, faces: HeldOutFaces) -> list[Box]:
     return []
 
 
-def align(
-    photo: Tensor,
-    size: int = 1024,
-    face: int | None = None,
-    *,
-    faces: HeldOutFaces | None = None,
-) -> Aligned:
-    """Find a face and crop it as FFHQ does.
+class Found(NamedTuple):
+    """A face in a photo: its box and its FFHQ square (4, 2), in pixels."""
 
-    Args:
-        photo: (1, 3, H, W), RGB in [-1, 1].
-        size: side of the crop in pixels.
-        face: which face, counted from 0, left to right; needed only where a
-            photo shows several.
-        faces: detector and points, loaded here if not given.
+    box: Box
+    quad: np.ndarray
+
+    @classmethod
+    def of_square(cls, quad: np.ndarray) -> Found:
+        """A face of which only the square is known, with the usual box in it."""
+        corner, side = quad.mean(0), np.linalg.norm(quad[3] - quad[0])
+        left, top, right, bottom = (side * (edge - 0.5) for edge in ALIGNED_BOX)
+        x, y = corner
+        return cls((x + left, y + top, x + right, y + bottom), quad)
+
+
+def find_squares(
+    photo: Tensor, faces: HeldOutFaces, known: Sequence[np.ndarray] = ()
+) -> list[Found]:
+    """The faces in a photo (1, 3, H, W), left to right.
+
+    ``known`` squares (4, 2) are taken as they are, instead of what is found there.
 
     Raises:
-        ImageError: no face, several and none chosen, or too small.
+        ImageError: not one RGB photo, or too small to show a face.
     """
     if photo.ndim != 4 or photo.shape[:2] != (1, 3):
         raise ImageError(f"expected one photo (1, 3, H, W), got {tuple(photo.shape)}.")
@@ -171,36 +222,74 @@ def align(
             f"the photo is {width} x {height} pixels; at least {MIN_SIDE} x "
             f"{MIN_SIDE} are needed: use a larger copy."
         )
-    faces = faces or load_held_out_faces()
-    box = _choose(find_faces(photo, faces), face)
-    if box[2] - box[0] < MIN_SIDE:
-        raise ImageError(
-            f"the face is only {box[2] - box[0]:.0f} pixels wide, at least "
-            f"{MIN_SIDE} are needed: use a larger or closer photo."
-        )
-    points = faces.locate(to_uint8(photo)[0], box) + 0.5
-    return crop(photo, ffhq_quad(points), size)
+    found = [Found.of_square(quad) for quad in known]
+    levels = to_uint8(photo)[0]
+    for box in find_faces(photo, faces):
+        try:
+            quad = ffhq_quad(faces.locate(levels, box) + 0.5)
+        except ImageError:  # no face after all
+            continue
+        if not any(same_face(quad, other) for other in known):
+            found.append(Found(box, quad))
+    return sorted(found, key=lambda face: face.box)
 
 
-def _choose(boxes: list[Box], face: int | None) -> Box:
-    if not boxes:
+def align(
+    photo: Tensor,
+    size: int = 1024,
+    face: int | None = None,
+    *,
+    faces: HeldOutFaces | None = None,
+    known: Sequence[np.ndarray] = (),
+) -> Aligned:
+    """Find a face and crop it as FFHQ does.
+
+    Args:
+        photo: (1, 3, H, W), RGB in [-1, 1].
+        size: side of the crop in pixels.
+        face: which face, counted from 0, left to right; needed only where a
+            photo shows several.
+        faces: detector and points, loaded here if not given.
+        known: squares (4, 2) of faces that need not be looked for.
+
+    Raises:
+        ImageError: no face, several and none chosen, or too small.
+    """
+    found = find_squares(photo, faces or load_held_out_faces(), known)
+    quad = choose(found, face).quad
+    return crop(photo, quad, size).beside([other.quad for other in found])
+
+
+def choose(found: Sequence[Found], face: int | None) -> Found:
+    """Face number ``face`` of those in a photo; errors as for ``align``."""
+    if not found:
         raise ImageError(
             "no face was found; use an upright photo of a face that looks towards "
             f"the camera and is at least {MIN_SIDE} pixels wide."
         )
-    if face is None and len(boxes) == 1:
-        return boxes[0]
-    if face is None or not 0 <= face < len(boxes):
-        where = "; ".join(
-            f"{i}: x {box[0]:.0f}-{box[2]:.0f}, y {box[1]:.0f}-{box[3]:.0f}"
-            for i, box in enumerate(boxes)
-        )
+    if face is None and len(found) == 1:
+        face = 0
+    if face is None or not 0 <= face < len(found):
         wish = "" if face is None else f" and none has number {face}"
         raise ImageError(
-            f"the photo shows {len(boxes)} face(s){wish}; choose one with --face "
-            f"N, counted from the left ({where})."
+            f"the photo shows {len(found)} face(s){wish}; choose one with --face "
+            f"N, counted from the left ({list_boxes([f.box for f in found])})."
         )
-    return boxes[face]
+    left, _, right, _ = found[face].box
+    if right - left < MIN_SIDE:
+        raise ImageError(
+            f"the face is only {right - left:.0f} pixels wide, at least "
+            f"{MIN_SIDE} are needed: use a larger or closer photo."
+        )
+    return found[face]
+
+
+def list_boxes(boxes: Sequence[Box]) -> str:
+    """Numbered places of faces, for messages."""
+    return "; ".join(
+        f"{i}: x {box[0]:.0f}-{box[2]:.0f}, y {box[1]:.0f}-{box[3]:.0f}"
+        for i, box in enumerate(boxes)
+    )
 
 
 def crop(photo: Tensor, quad: np.ndarray, size: int = 1024) -> Aligned:
@@ -217,86 +306,17 @@ def crop(photo: Tensor, quad: np.ndarray, size: int = 1024) -> Aligned:
     region = _region(photo, low, high, aligned.side)
     scale = min(1.0, size / aligned.side)
     if scale < 1:
-        region = _rescale(region, scale)
+        region = rescale(region, scale)
     steps = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     v, u = torch.meshgrid(steps, steps, indexing="ij")
     unit = torch.stack([u, v, torch.ones_like(u)], dim=-1)
     pixels = unit @ torch.from_numpy(aligned.matrix).T
     grid = (pixels - torch.from_numpy(low)) / torch.from_numpy(high - low) * 2 - 1
-    return replace(aligned, image=_sample(region, grid))
+    return replace(aligned, image=sample(region, grid))
 
 
-def paste(
-    photo: Tensor,
-    face_image: Tensor,
-    aligned: Aligned,
-    *,
-    replaces: Tensor | None = None,
-    feather: float = 0.25,
-) -> Tensor:
-    """Put an edited face back into its photo.
-
-    Args:
-        photo: the photo ``aligned`` came from, (1, 3, H, W) in [-1, 1].
-        face_image: the new face (1, 3, S, S), any S.
-        aligned: where it belongs.
-        replaces: the face (1, 3, S, S) that was pasted there before, if any. Where
-            the photo indeed shows it, its share of the faded edge is taken out,
-            so that no ghost of it stays; where it does not, it is ignored.
-        feather: share of the way from the edge to the centre over which it fades.
-
-    Returns:
-        A new photo; pixels outside the crop are bit for bit those of ``photo``.
-
-    Raises:
-        ImageError: the photo has another size than the one that was aligned.
-    """
-    if tuple(photo.shape[-2:]) != aligned.photo_size:
-        raise ImageError(
-            f"the photo is {tuple(photo.shape[-2:])} (height, width) but the face "
-            f"was cut from one of {aligned.photo_size}; pass that photo."
-        )
-    height, width = aligned.photo_size
-    left, top = np.maximum(np.floor(aligned.quad.min(0)).astype(int), 0)
-    right, bottom = np.minimum(
-        np.ceil(aligned.quad.max(0)).astype(int), [width, height]
-    )
-    result = photo.clone()
-    if left >= right or top >= bottom:
-        return result
-    linear, origin = aligned.matrix[:, :2], aligned.matrix[:, 2]
-    y, x = torch.meshgrid(
-        torch.arange(top, bottom, dtype=torch.float64) + 0.5,
-        torch.arange(left, right, dtype=torch.float64) + 0.5,
-        indexing="ij",
-    )
-    offsets = torch.stack([x, y], dim=-1) - torch.from_numpy(origin)
-    unit = offsets @ torch.from_numpy(np.linalg.inv(linear)).T
-    # 0 in the centre, 1 on a rounded square that touches the edges of the crop:
-    # its corners show the scene, where a new background would be seen most.
-    away = (2 * unit - 1).abs().pow(ROUNDNESS).sum(-1).pow(1 / ROUNDNESS)
-    ramp = ((1 - away) / feather).clamp(0, 1)
-    mask = (ramp * ramp * (3 - 2 * ramp)).to(photo.dtype)
-    warped = _warp(face_image, unit, aligned.side)
-    old = photo[:, :, top:bottom, left:right]
-    blend = old + mask * (warped - old)
-    if replaces is not None:
-        before = _warp(replaces, unit, aligned.side)
-        error = (old - before).abs().mean(1, keepdim=True)[..., mask == 1]
-        if error.numel() and error.mean() < SHOWS_IT:
-            blend = torch.where(mask < 1, old + mask * (warped - before), warped)
-            blend = blend.clamp(-1, 1)
-    result[:, :, top:bottom, left:right] = torch.where(mask > 0, blend, old)
-    return result
-
-
-def _warp(face: Tensor, unit: Tensor, side: float) -> Tensor:
-    """A face seen at unit coordinates (H, W, 2), shrunk first if it is larger."""
-    scale = min(1.0, side / face.shape[-1])
-    return _sample(_rescale(face, scale) if scale < 1 else face, unit * 2 - 1)
-
-
-def _sample(image: Tensor, grid: Tensor) -> Tensor:
+def sample(image: Tensor, grid: Tensor) -> Tensor:
+    """A picture (1, 3, H, W) at places (h, w, 2), which go from -1 to 1 in it."""
     sampled = F.grid_sample(
         image,
         grid[None].to(image.dtype),
@@ -307,7 +327,8 @@ def _sample(image: Tensor, grid: Tensor) -> Tensor:
     return sampled.clamp(-1, 1)
 
 
-def _rescale(image: Tensor, scale: float) -> Tensor:
+def rescale(image: Tensor, scale: float) -> Tensor:
+    """A picture (1, 3, H, W) with its sides ``scale`` times as long."""
     height, width = (max(1, round(side * scale)) for side in image.shape[-2:])
     resized = F.interpolate(image, (height, width), mode="bicubic", antialias=True)
     return resized.clamp(-1, 1)

@@ -21,12 +21,15 @@ what the file carries (--chunk), and what is real cryptography:
   none   nothing: what the pixels hold must do
 Unless --no-pixels is given, the picture itself holds what a honey chunk holds, as a
 faint mark that survives JPEG and a smaller copy: decrypt --from-pixels reads it. An
-open file has none. The mark, like the chunk, can be found by anybody who looks.
+open file has none, and of several faces only the first that was encrypted has one.
+The mark, like the chunk, can be found by anybody who looks.
 The chunk itself shows that the picture was anonymised. The picture is ambiguous,
 no more: no hardness assumption stands behind it. A wrong password draws another
 person, pose and background, which shows beside the rest of a photograph: with
 --crop there is no rest. Who has the file can test guesses, slowly: use a long
 password."""
+
+STEPS = "most steps of the inversion; 0: the encoder's guess"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,7 +54,11 @@ def build_parser() -> argparse.ArgumentParser:
     fetch.add_argument("--licences", action="store_true", help="list their terms only")
 
     encrypt = add("encrypt", "encrypt the face in a photograph", SEALING)
-    encrypt.add_argument("photo", help="a photograph, or an open file to add to")
+    encrypt.add_argument(
+        "photo",
+        help="a photograph; an encrypted one, with --face for a further face; or an "
+        "open file to add to",
+    )
     encrypt.add_argument("-o", "--output", required=True, help="PNG to write")
     _add_secrets(encrypt)
     encrypt.add_argument(
@@ -60,11 +67,16 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"code length (default {DEFAULT_BITS}; a mapper's own is 16)",
     )
     encrypt.add_argument("--chunk", choices=["honey", "open", "none"])
-    encrypt.add_argument("--face", type=int, help="which face, from the left, from 0")
+    _add_faces(
+        encrypt,
+        "which face of several, from the left, from 0, or all that are not encrypted; "
+        "may be repeated: each gets the password. For another password encrypt the "
+        "output again with another --face",
+    )
     encrypt.add_argument(
         "--crop", action="store_true", help="keep the face only, 1024²"
     )
-    encrypt.add_argument("--steps", type=int, help="steps of the inversion")
+    encrypt.add_argument("--steps", type=int, help=STEPS)
     encrypt.add_argument(
         "--no-pixels",
         action="store_true",
@@ -80,6 +92,11 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="read the code in the pixels: for a picture without its chunk, also a "
         "JPEG or a smaller copy",
+    )
+    _add_faces(
+        decrypt,
+        "which of several encrypted faces, from the left, from 0, or all; may be "
+        "repeated. The others stay encrypted",
     )
     _add_secrets(decrypt)
 
@@ -169,7 +186,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo = add("demo", "the main job, end to end, on a public-domain photograph")
     demo.add_argument("photo", nargs="?", help="a photograph of yours instead")
     demo.add_argument("-o", "--output", required=True, help="folder to write into")
-    demo.add_argument("--steps", type=int, help="steps of the inversion")
+    demo.add_argument("--steps", type=int, help=STEPS)
     return parser
 
 
@@ -189,6 +206,21 @@ def _add_secrets(command: argparse.ArgumentParser) -> None:
         metavar="BITS",
         help="a raw code of `facersa pair`, added as it is; may be repeated",
     )
+
+
+def _add_faces(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--face", action="append", type=_face, metavar="N", help=text)
+
+
+def _face(text: str) -> int | str:
+    if text == "all":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a number or all, got {text!r}"
+        ) from None
 
 
 def _add_cipher(command: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ from torch import Tensor
 from facersa.errors import ImageError
 
 MAX_PIXELS = 100_000_000
+GREY_GAP = 2.5 / 127.5  # of the channels of a grey picture, JPEG's rounding included
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -47,6 +48,17 @@ def to_uint8(image: Tensor) -> np.ndarray:
         raise ImageError(f"expected (B, 3, H, W), got {tuple(image.shape)}.")
     levels = ((image.detach().float() + 1) * 127.5).round().clamp(0, 255)
     return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def is_grey(image: Tensor) -> bool:
+    """Whether the channels of a picture (1, 3, H, W) agree to within 2 grey levels."""
+    return bool((image.amax(1) - image.amin(1)).max() <= GREY_GAP)
+
+
+def to_grey(image: Tensor) -> Tensor:
+    """The luma (Rec. 601) of pictures (B, 3, H, W) in all three channels."""
+    luma = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return (image * luma).sum(1, keepdim=True).expand_as(image).contiguous()
 
 
 def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:

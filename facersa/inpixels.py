@@ -7,6 +7,8 @@ the same ciphertext: the code in half a kilobyte (see ``compact``), the salt, th
 settings of the cipher and the place of the face. Reed-Solomon coding mends the bits
 that JPEG turns over, and a checksum over the ciphertext tells whether all was mended.
 Nothing here depends on the password, so a wrong one is not noticed.
+
+There is room for one face. Of several, the first that was encrypted for it has it.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ from facersa.watermark import CAPACITY, MIN_SIDE, STEPS, embed, read
 VERSION = 1  # also of the table in ``CompactCode.load``
 NONCE = b"facersa pix1"  # one salt a picture, so one nonce for all
 CIPHERS = ("rotation", "steered", "faithful")
+# Bits beside the cipher's number, for what changes how a face is painted back. Where
+# none is set the mark is as it always was; versions before them ask for an upgrade.
+FLAGS = {"others": 0x40}
 # version, cipher, bits, rows as a mask, context row, kappa, weights; salt; place
 HEAD = struct.Struct(f">BBHIBd8s{SALT_BYTES}s4f")
 BLOCK_BYTES, PARITY = 255, 64  # Reed-Solomon: 32 wrong bytes a block are mended
@@ -77,6 +82,8 @@ def write(image: Tensor, sealed: Sealed) -> Tensor | None:
 
 def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
     """Read from a picture (1, 3, H, W) what ``write`` put there.
+
+    Of the geometry "others" is only known to be: True, where squares should be.
 
     Raises:
         SealedError: there is nothing, or too much of it was lost.
@@ -159,9 +166,10 @@ def _pack_settings(
 ) -> bytes:
     rotates = params["cipher"] == "rotation"
     name = "rotation" if rotates else params["mapper"]
+    flags = sum(bit for name, bit in FLAGS.items() if geometry.get(name))
     return HEAD.pack(
         VERSION,
-        CIPHERS.index(name),
+        CIPHERS.index(name) | flags,
         params["num_bits"],
         sum(1 << row for row in params["layers"]) if rotates else 0,
         params["context"] if rotates else 0,
@@ -175,7 +183,9 @@ def _pack_settings(
 def _unpack_settings(
     body: bytes, size: tuple[int, int]
 ) -> tuple[dict[str, Any], bytes, dict[str, Any]]:
-    _, index, bits, mask, context, kappa, weights, salt, *place = HEAD.unpack_from(body)
+    _, first, bits, mask, context, kappa, weights, salt, *place = HEAD.unpack_from(body)
+    flags = {name: True for name, bit in FLAGS.items() if first & bit}
+    index = first & ~sum(FLAGS.values())
     if index >= len(CIPHERS):
         raise SealedError(
             f"these pixels ask for cipher {index}, which this version does not know; "
@@ -189,7 +199,7 @@ def _unpack_settings(
     else:
         params |= {"cipher": "mapper", "mapper": CIPHERS[index]}
         params |= {"weights": weights.hex()}
-    return params, salt, _unpack_place(place, size)
+    return params, salt, _unpack_place(place, size) | flags
 
 
 def _pack_place(geometry: Mapping[str, Any]) -> Sequence[float]:

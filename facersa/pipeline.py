@@ -10,23 +10,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from facersa.alignment import Aligned, align, paste
+from facersa.alignment import Aligned, Found, align, find_squares
+from facersa.blending import paste
 from facersa.compact import CompactCode
 from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.generator import Generator, load_generator
 from facersa.heldout import HeldOutFaces, load_held_out_faces
 from facersa.honey import HoneyPrior
-from facersa.images import decode_image, png_bytes, read_png_chunks
-from facersa.inpixels import NONCE, find, write
-from facersa.judges import load_identity, load_lpips
+from facersa.images import decode_image, is_grey, to_grey
+from facersa.inpixels import NONCE, find
+from facersa.inverter import Inverter
 from facersa.mapper import MAPPERS, Mapper, fingerprint, load_mapper
 from facersa.password import DEFAULT_BITS, MAX_BITS, Password, new_salt, total
-from facersa.projection import ProjectConfig, project
+from facersa.projection import ProjectConfig
 from facersa.rendering import Renderer
 from facersa.rotation import RotationCipher, WStatistics
-from facersa.sealed import CHUNK, Prior, Sealed, conceal, lay_open, seal, unseal
+from facersa.sealed import Prior, Sealed, conceal, lay_open, unseal_all
+from facersa.several import (
+    assemble,
+    check_mark,
+    make_room,
+    marked,
+    pick,
+    place,
+    sealed_faces,
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class Encrypted:
         image: the picture in it, (1, 3, H, W).
         face: the edited face alone, (1, 3, 1024, 1024).
         ws: its code.
-        in_pixels: whether the picture itself holds the code, chunk or no chunk.
+        in_pixels: whether the picture itself holds this code, chunk or no chunk.
     """
 
     data: bytes = field(repr=False)
@@ -158,7 +169,7 @@ class FaceRSA:
         self.statistics = WStatistics.load()
         self._table = CompactCode.load()
         self._faces: HeldOutFaces | None = None
-
+        self._inverter: Inverter | None = None
         self.cipher()  # so that senseless settings are named now, not after the work
 
     @property
@@ -172,6 +183,13 @@ class FaceRSA:
         if self._faces is None:
             self._faces = load_held_out_faces()
         return self._faces
+
+    @property
+    def inverter(self) -> Inverter:
+        """The encoder and the judges that find codes, loaded when first needed."""
+        if self._inverter is None:
+            self._inverter = Inverter(self.generator)
+        return self._inverter
 
     def cipher(self, num_bits: int | None = None) -> RotationCipher | Mapper:
         """The cipher with this object's settings for codes of ``num_bits``.
@@ -201,11 +219,22 @@ class FaceRSA:
             )
         return cipher
 
+    def find_faces(
+        self, photo: Tensor, known: Sequence[np.ndarray] = ()
+    ) -> list[Found]:
+        """The faces of a photograph (1, 3, H, W) in the order of their numbers.
+
+        ``known`` squares (4, 2) need not be looked for: ``several.squares`` gives
+        those that an encrypted file knows.
+        """
+        return find_squares(photo, self.faces, known)
+
     def invert(
         self,
         photo: Tensor,
         *,
         face: int | None = None,
+        known: Sequence[np.ndarray] = (),
         config: ProjectConfig | None = None,
         in_pixels: bool = True,
         progress: bool = True,
@@ -215,7 +244,8 @@ class FaceRSA:
         Args:
             photo: (1, 3, H, W) in [-1, 1].
             face: which face, from the left, 0-based; needed if there are several.
-            config: of the search.
+            known: squares (4, 2) of faces that need not be looked for.
+            config: of the search from the encoder's guess; no steps leave the guess.
             in_pixels: find a code that the pixels can hold, see ``encrypt``; otherwise
                 one that only a chunk can, a little closer to the photograph.
             progress: show a bar.
@@ -223,20 +253,16 @@ class FaceRSA:
         Raises:
             ImageError: no face, several faces and no choice, or too small.
         """
-        aligned = align(photo, faces=self.faces, face=face)
-        perceptual = load_lpips("alex", self.generator.w_avg.device)
+        aligned = align(photo, faces=self.faces, face=face, known=known)
         prior = self._prior(in_pixels)
-        found = project(
-            self.generator,
-            aligned.image.to(self.generator.w_avg.device),
-            perceptual=perceptual,
-            embed=load_identity(self.generator.w_avg.device).embed,
+        ws = self.inverter.find(
+            aligned.image,
             config=config or ProjectConfig(),
             # As a sealed file will hold it, so that the file gives exactly this.
             rounded=lambda ws: prior.quantise(ws.cpu(), self.statistics).to(ws),
             progress=progress,
         )
-        return Inversion(photo, aligned, found.ws.cpu())
+        return Inversion(photo, aligned, ws)
 
     def _prior(self, in_pixels: bool) -> Prior:
         return self._table if in_pixels else HoneyPrior()
@@ -250,6 +276,7 @@ class FaceRSA:
         num_bits: int | None = None,
         crop: bool = False,
         in_pixels: bool = True,
+        beside: bytes | None = None,
     ) -> Encrypted:
         """Edit the face and seal the picture.
 
@@ -261,11 +288,23 @@ class FaceRSA:
             crop: keep only the aligned 1024 x 1024 face, not the photograph.
             in_pixels: also hide the code in the pixels, so that the picture can be
                 decrypted when the chunk is lost. Not in an open file, nor in a
-                picture too small for it; ``Encrypted.in_pixels`` tells.
+                picture too small for it, nor where they hold another face's code
+                already; ``Encrypted.in_pixels`` tells.
+            beside: an encrypted file of the same photograph, to which this face is
+                added. The others in it stay as they are.
 
         Raises:
             PasswordError: no password, or passwords that cancel out.
+            SealedError: the face is encrypted in ``beside`` already, or its code would
+                be nowhere.
         """
+        if crop and beside is not None:
+            raise ImageError("a crop has one face; leave out crop to add another.")
+        before = [] if beside is None else sealed_faces(beside)
+        before, aligned = make_room(before, inversion.aligned)
+        in_pixels = in_pixels and mode != "open"
+        if mode == "none" and in_pixels:
+            check_mark(before, 1)
         salt = new_salt()
         num_bits = secrets.num_bits(num_bits, default=self.default_bits)
         password = secrets.password(salt=salt, num_bits=num_bits)
@@ -275,70 +314,95 @@ class FaceRSA:
                 "leave one of them out."
             )
         cipher = self.cipher(password.num_bits)
-        params = self._params(cipher)
-        in_pixels = in_pixels and mode != "open"
         prior, ws = self._prior(in_pixels), inversion.ws
         if mode != "open":
             ws = prior.quantise(ws, self.statistics)
         edited = cipher(ws, password.code)
-        face = self.renderer.full(edited)
-        geometry = {} if crop else inversion.aligned.to_dict()
-        image = face if crop else paste(inversion.photo, face, inversion.aligned)
+        notes: dict[str, Any] = {
+            "salt": salt,
+            "params": self._params(cipher),
+            "geometry": {} if crop else aligned.to_dict(),
+        }
         if mode == "open":
-            sealed = lay_open(edited, salt=salt, params=params, geometry=geometry)
+            sealed = lay_open(edited, **notes)
         else:
             sealed = conceal(
                 ws,
                 password,
-                salt=salt,
-                params=params,
-                geometry=geometry,
+                **notes,
                 prior=prior,
                 statistics=self.statistics,
                 nonce=NONCE if in_pixels else None,
             )
-        marked = write(image, sealed) if in_pixels else None
-        image = image if marked is None else marked
-        data = png_bytes(image) if mode == "none" else seal(image, sealed)
-        return Encrypted(data, image, face, edited, marked is not None)
+        photo = inversion.photo if beside is None else decode_image(beside)
+        face = self._paint(edited, photo)
+        image = face if crop else paste(photo, face, aligned)
+        mark = marked([*before, sealed])
+        chunks = before if mode == "none" else [*before, sealed]
+        data, image, written = assemble(image, chunks, mark)
+        return Encrypted(data, image, face, edited, written and mark is sealed)
 
-    def encrypt_again(self, data: bytes, secrets: Secrets) -> Encrypted:
+    def encrypt_again(
+        self, data: bytes, secrets: Secrets, *, face: int | None = None
+    ) -> Encrypted:
         """Add a password to an open file: same salt, same face, one more step.
+
+        ``face`` counts as for ``decrypt``.
 
         Raises:
             SealedError: a honey file, whose code only its own password opens.
         """
-        sealed = unseal(data)
+        faces = sealed_faces(data)
+        index = pick(faces, face)
+        sealed = faces[index]
         if sealed.mode != "open":
             raise SealedError(
                 "this file is sealed with its own password, so nothing can be added "
-                "to it; decrypt it first, or encrypt with --chunk open to compose."
+                "to it; decrypt it first, or encrypt with --chunk open to compose, or "
+                "choose a further face with --face."
             )
         cipher = self._cipher_of(sealed)
         password = secrets.password(salt=sealed.salt, num_bits=cipher.num_bits)
         before = sealed.code()
         ws = cipher(before, password.code)
-        return self._repaint(data, sealed, before, ws)
+        return self._repaint(data, faces, index, before, ws)
 
     def decrypt(
-        self, data: bytes, secrets: Secrets, *, from_pixels: bool = False
+        self,
+        data: bytes,
+        secrets: Secrets,
+        *,
+        face: int | None = None,
+        from_pixels: bool = False,
     ) -> Encrypted:
         """Undo typed passwords and add raw codes to what the file holds.
 
         A wrong password gives another person and no error. From an open file
         ``data`` of the result is again an open file, from a honey file it is a
-        plain picture. ``from_pixels`` reads the code in the pixels and no chunk, so
+        plain picture. Of several encrypted faces the others stay as they are, with
+        their codes. ``from_pixels`` reads the code in the pixels and no chunk, so
         ``data`` may be a JPEG or a PNG that other programs have written again.
 
+        Args:
+            data: the file.
+            secrets: typed passwords and raw codes.
+            face: which of several encrypted faces, from the left, 0-based: as a wrong
+                password never shows, none is tried on a face it was not meant for.
+            from_pixels: look for the code in the pixels.
+
         Raises:
-            SealedError: not one of our files, damaged, or without a code.
+            SealedError: not one of our files, damaged, or without a code; several
+                encrypted faces and no choice.
             ImageError: not a picture.
             PasswordError: none given, or of another length than the file's.
         """
         if from_pixels:
-            sealed = find(decode_image(data), self.statistics)
+            faces, index = self._marked_first(data)
+            pick(faces[:1], face)
         else:
-            sealed = unseal(data)
+            faces = unseal_all(data)
+            index = pick(faces, face)
+        sealed = faces[index]
         cipher = self._cipher_of(sealed)
         password = secrets.password(
             salt=sealed.salt, num_bits=cipher.num_bits, decrypt=True
@@ -350,27 +414,45 @@ class FaceRSA:
             person, used = sealed.person(password, statistics=self.statistics)
             before = cipher(person, used.code)
             ws = cipher(person, (used + password).code)
-        return self._repaint(data, sealed, before, ws)
+        return self._repaint(data, faces, index, before, ws)
+
+    def _marked_first(self, data: bytes) -> tuple[list[Sealed], int]:
+        """The face in the pixels, then those in chunks that are others."""
+        picture = decode_image(data)
+        sealed = find(picture, self.statistics)
+        if sealed.geometry.pop("others", False):
+            # The mark has no room for their places.
+            near = [found.quad for found in self.find_faces(picture)]
+            where = Aligned.from_dict(sealed.geometry, picture).beside(near)
+            sealed = replace(sealed, geometry=where.to_dict())
+        kept = [other for other in sealed_faces(data) if other.salt != sealed.salt]
+        return [sealed, *kept], 0
 
     def _repaint(
         self,
         data: bytes,
-        sealed: Sealed,
+        faces: Sequence[Sealed],
+        index: int,
         before: Tensor,
         ws: Tensor,
     ) -> Encrypted:
-        face = self.renderer.full(ws)
-        image = face
-        if sealed.geometry:
-            aligned = Aligned.from_dict(sealed.geometry, image=face)
-            shown = self.renderer.full(before)
-            image = paste(decode_image(data), face, aligned, replaces=shown)
+        """Paint ``ws`` over ``before``, and write the file without or with its code."""
+        sealed, others = faces[index], [*faces[:index], *faces[index + 1 :]]
+        photo = decode_image(data)
+        face = image = self._paint(ws, photo)
+        if (where := place(sealed)) is not None:
+            image = paste(photo, face, where, replaces=self._paint(before, photo))
         if sealed.mode == "open":
             notes = {"params": sealed.params, "geometry": sealed.geometry}
-            data = seal(image, lay_open(ws, salt=sealed.salt, **notes))
-        else:
-            data = png_bytes(image)
+            again = lay_open(ws, salt=sealed.salt, **notes)
+            others.insert(index, again)
+        data, image, _ = assemble(image, others, marked(others))
         return Encrypted(data, image, face, ws)
+
+    def _paint(self, ws: Tensor, photo: Tensor) -> Tensor:
+        """The face of a code, grey where the photograph it belongs to is grey."""
+        face = self.renderer.full(ws)
+        return to_grey(face) if is_grey(photo) else face
 
     def _cipher_of(self, sealed: Sealed) -> RotationCipher | Mapper:
         try:
@@ -421,23 +503,17 @@ class FaceRSA:
         }
 
 
-def carries_code(data: bytes) -> bool:
-    """Whether a file is a PNG with our chunk, so not a plain photograph."""
-    try:
-        return any(kind == CHUNK for kind, _ in read_png_chunks(data))
-    except ImageError:
-        return CHUNK in data[:64]  # a damaged one: it comes right after the header
-
-
 def project_config(steps: int | None) -> ProjectConfig:
-    """The default search, or one of ``steps`` steps.
+    """The default search, or one of ``steps`` steps; 0 leave the encoder's guess.
 
     Raises:
-        ImageError: fewer than one step.
+        ImageError: a negative number.
     """
     if steps is None:
         return ProjectConfig()
-    if steps < 1:
-        raise ImageError(f"an inversion needs at least 1 step, got {steps}.")
+    if steps < 0:
+        raise ImageError(
+            f"an inversion has 0 steps (the encoder's guess) or more, got {steps}."
+        )
     default = ProjectConfig()
     return replace(default, steps=steps, candidates=min(default.candidates, steps))

@@ -16,6 +16,8 @@ the code it gives, put it beside the picture, and see whether they belong
 together. Only the strength of the password and the cost of argon2id stand in
 the way. The chunk shows that the picture was anonymised, and by what.
 
+A picture of several encrypted faces has a chunk for each, with a salt of its own.
+
 The SHA-256 digest covers stored bytes only. It finds damage, not forgery.
 """
 
@@ -204,9 +206,9 @@ def lay_open(
     return Sealed("open", salt, dict(params), dict(geometry), payload, shape, nonce)
 
 
-def seal(image: Tensor, sealed: Sealed) -> bytes:
-    """PNG file bytes of ``image`` (1, 3, H, W) with ``sealed`` in a chunk."""
-    return png_bytes(image, [(CHUNK, pack(sealed))])
+def seal(image: Tensor, *sealed: Sealed) -> bytes:
+    """PNG file bytes of ``image`` (1, 3, H, W) with each of ``sealed`` in a chunk."""
+    return png_bytes(image, [(CHUNK, pack(one)) for one in sealed])
 
 
 def pack(sealed: Sealed) -> bytes:
@@ -241,7 +243,21 @@ def _values(ws: Tensor) -> Tensor:
 
 
 def unseal(data: bytes) -> Sealed:
-    """Read what ``seal`` wrote into the bytes of a PNG file.
+    """Read what ``seal`` wrote into a PNG file, where that is one code.
+
+    Raises:
+        SealedError: as ``unseal_all`` does, and for several codes.
+    """
+    found = unseal_all(data)
+    if len(found) > 1:
+        raise SealedError(
+            f"this file holds {len(found)} encrypted faces; read them with unseal_all."
+        )
+    return found[0]
+
+
+def unseal_all(data: bytes) -> list[Sealed]:
+    """Read what ``seal`` wrote into the bytes of a PNG file, in the same order.
 
     Raises:
         SealedError: not a PNG, no code in it, a damaged file, or one made by a
@@ -257,9 +273,10 @@ def unseal(data: bytes) -> Sealed:
             "by another program, or was made with --chunk none; use the original "
             "file, or try --from-pixels."
         )
-    if len(bodies) > 1:
-        raise SealedError(_DAMAGED.format("two codes"))
-    return unpack(bodies[0])
+    found = [unpack(body) for body in bodies]
+    if len({sealed.salt for sealed in found}) < len(found):
+        raise SealedError(_DAMAGED.format("two codes under one salt"))
+    return found
 
 
 def unpack(body: bytes) -> Sealed:

@@ -155,3 +155,16 @@ def test_grid_lays_out_rows_on_white() -> None:
     sheet = images.grid(torch.zeros(3, 3, 4, 4), columns=2, pad=1)
     assert sheet.shape == (1, 3, 11, 11)
     assert (sheet == 0).sum() == 3 * 3 * 16
+
+
+def test_grey_is_told_from_colour_also_after_jpeg() -> None:
+    rng = torch.Generator().manual_seed(0)
+    small = torch.rand(1, 3, 6, 6, generator=rng) * 2 - 1
+    colour = images.resize(small, 48)
+    grey = images.to_grey(colour)
+    assert images.is_grey(grey) and not images.is_grey(colour)
+    assert images.is_grey(images.decode_image(images.jpeg_bytes(grey, quality=60)))
+    red = torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    torch.testing.assert_close(
+        images.to_grey(red), torch.full((1, 3, 2, 2), 2 * 0.299 - 1)
+    )

@@ -107,6 +107,15 @@ def test_settings_come_back(params: dict[str, Any], geometry: dict[str, Any]) ->
     assert bool(place) == bool(geometry)
 
 
+def test_neighbours_are_told_of_by_one_bit() -> None:
+    near = PLACE | {"others": [SQUARE["quad"]]}
+    plain, flagged = (_pack_settings(ROTATION, SALT, g) for g in (PLACE, near))
+    assert [a ^ b for a, b in zip(plain, flagged, strict=True) if a != b] == [0x40]
+    assert "others" not in _unpack_settings(plain, (512, 512))[2]
+    found, _, place = _unpack_settings(flagged, (512, 512))
+    assert found == ROTATION and place["others"] is True
+
+
 def test_the_place_follows_the_size_of_the_picture() -> None:
     body = _pack_settings(ROTATION, SALT, PLACE)
     place = _unpack_settings(body, (1024, 1024))[2]

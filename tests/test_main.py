@@ -15,10 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from facersa.__main__ import OPEN_WARNING, main
+from facersa.__main__ import OPEN_WARNING, SHARED_PIXELS, main
 from facersa.images import load_image, save_png
+from facersa.inpixels import find
 from facersa.metrics import psnr
-from facersa.sealed import unseal
+from facersa.sealed import unseal, unseal_all
+from facersa.several import carries_code
 
 SECRET = "xyzzy plugh 42"
 
@@ -115,6 +117,82 @@ def test_open_files_warn_and_compose(
         third = tmp_path / "3.png"
         assert run("encrypt", first, "-o", third, "--password", "b", *option) == 1
         assert option[0] in capfd.readouterr().err and not third.exists()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, astronaut: torch.Tensor) -> Path:
+    path = tmp_path_factory.mktemp("pair") / "two.png"
+    halves = [astronaut[..., :290], astronaut[..., 150:]]
+    save_png(torch.cat(halves, dim=3), path)
+    return path
+
+
+def test_all_faces_with_one_password(
+    pair: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output, back = tmp_path / "out.png", tmp_path / "back.png"
+    secret = ("--password", "a")
+    some = ("--face", "1", "--face", "0", "--steps", 1)
+    assert run("encrypt", pair, "-o", output, *secret, *some) == 0
+    printed = capfd.readouterr().err
+    assert "face 0, of 2" in printed and "face 1, of 2" in printed
+    assert SHARED_PIXELS in printed
+    first, second = unseal_all(output.read_bytes())
+    assert first.salt != second.salt
+    assert find(load_image(output)).salt == first.salt
+    assert run("decrypt", output, "-o", back, *secret) == 1
+    assert "choose one with --face" in capfd.readouterr().err and not back.exists()
+    assert run("encrypt", output, "-o", back, *secret, "--face", "all") == 1
+    assert "every face" in capfd.readouterr().err
+    assert run("decrypt", output, "-o", back, *secret, "--face", "all") == 0
+    assert not carries_code(back.read_bytes())
+
+
+def test_a_password_for_each_face(
+    pair: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one, two, back = (tmp_path / f"{name}.png" for name in ("one", "two", "back"))
+    quick = ("--steps", 1, "--no-pixels")
+    assert run("encrypt", pair, "-o", one, "--password", "a", "--face", 1, *quick) == 0
+    again = ("encrypt", one, "-o", two, "--password", "b", *quick)
+    assert run(*again, "--face", 1) == 1
+    assert "decrypt it first" in capfd.readouterr().err
+    assert run(*again[:-3]) == 1  # no face, and nothing can be added to a honey file
+    assert "--face" in capfd.readouterr().err
+    assert run(*again, "--face", "all") == 0
+    assert run("decrypt", two, "-o", back, "--password", "b", "--face", 0) == 0
+    assert len(unseal_all(back.read_bytes())) == 1
+    assert run("decrypt", back, "-o", two, "--password", "a") == 0
+
+
+def test_wishes_for_faces_are_checked_before_the_work(
+    pair: Path, photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("encrypt", pair, "-o", tmp_path / "out.png", "--password", "a")
+    for wish, hint in (
+        (("--face", 0, "--face", 2), "none has number 2"),
+        (("--face", "all", "--crop"), "--crop keeps one face"),
+        (("--face", "all", "--chunk", "none"), "one face only"),
+    ):
+        assert run(*arguments, *wish) == 1
+        message = capfd.readouterr().err
+        assert hint in message and len(message.splitlines()) == 1
+    with pytest.raises(SystemExit):
+        run(*arguments, "--face", "left")
+    assert "expected a number or all" in capfd.readouterr().err
+
+
+def test_open_faces_take_another_password(pair: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "1.png", tmp_path / "2.png"
+    how = ("--face", "all", "--chunk", "open", "--steps", 1)
+    assert run("encrypt", pair, "-o", one, "--password", "a", *how) == 0
+    assert run("encrypt", one, "-o", two, "--password", "b") == 1
+    assert run("encrypt", one, "-o", two, "--password", "b", "--face", 0) == 0
+    before, after = (unseal_all(path.read_bytes()) for path in (one, two))
+    changed = [
+        not torch.equal(b.code(), a.code()) for b, a in zip(before, after, strict=True)
+    ]
+    assert changed == [True, False]
 
 
 def test_short_codes_in_honey_files_are_warned_about(

@@ -92,21 +92,23 @@ def test_a_guess_is_where_the_search_starts(generator: Generator) -> None:
         assert len(found.history) == 2
         return found.history[0]["lpips"]
 
-    assert first_loss(mixed) < 0.01 < 0.1 < first_loss(None)
+    # Beside the answer, not on it: gradients of zero are slow on a processor.
+    near = mixed + 0.02 * torch.randn(mixed.shape)
+    assert first_loss(near) < 0.02 < 0.1 < first_loss(None)
 
 
 def test_a_search_that_stands_still_goes_on_to_its_last_steps(
     generator: Generator,
 ) -> None:
-    ws = generator.sample([41], 0.7)
+    ws = generator.sample([41, 42], 0.7)
     judge, perceptual = load_identity(), load_lpips()
     found = project(
         generator,
-        Renderer(generator).preview(ws),
+        Renderer(generator).preview(ws[1:]),
         perceptual=perceptual,
         embed=judge.embed,
         config=ProjectConfig(steps=40, patience=3, progress=0.9),
-        start=ws,
+        start=ws[:1],
         progress=False,
     )
     assert len(found.history) == 6 + 10  # twice the patience, and the last quarter

@@ -29,6 +29,7 @@ from facersa.sealed import (
     seal,
     unpack,
     unseal,
+    unseal_all,
 )
 
 STATS = WStatistics.load()
@@ -197,8 +198,19 @@ def test_damaged_and_cut_files() -> None:
     for length in (*range(60), 200, len(body) - 33, len(body) - 1):
         with pytest.raises(SealedError, match="damaged"):
             unpack(body[:length])
-    with pytest.raises(SealedError, match="two codes"):
+    with pytest.raises(SealedError, match="two codes under one salt"):
         unseal(png_bytes(IMAGE, [(CHUNK, body), (CHUNK, body)]))
+
+
+def test_several_codes_have_a_chunk_each() -> None:
+    first, second = made("honey"), made("open", salt=bytes(16))
+    data = seal(IMAGE, first, second)
+    found = unseal_all(data)
+    assert [one.salt for one in found] == [SALT, bytes(16)]
+    assert [one.mode for one in found] == ["honey", "open"]
+    with pytest.raises(SealedError, match="2 encrypted faces"):
+        unseal(data)
+    assert unseal_all(seal(IMAGE, first))[0] == unseal(seal(IMAGE, first))
 
 
 @given(st.binary(max_size=200))
