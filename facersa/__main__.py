@@ -184,6 +184,11 @@ def _faces_to_encrypt(
         if new or all(sealed.mode != "open" for sealed in faces):
             check_new(faces, face.quad)
     if new:
+        if options.crop and options.keep_detail:
+            raise ImageError(
+                "--crop keeps the painted face only, without --keep-detail's "
+                "surroundings; leave one of them out."
+            )
         if options.crop and len(new) + len(faces) > 1:
             raise ImageError("--crop keeps one face; leave it out to encrypt several.")
         if options.chunk == "none" and not options.no_pixels:
@@ -222,6 +227,7 @@ def _encrypt_faces(
             mode=options.chunk or "honey",
             num_bits=options.bits,
             crop=options.crop,
+            detail=options.keep_detail,
             in_pixels=pixels,
             beside=beside,
         )
@@ -241,7 +247,7 @@ def _numbers(chosen: Sequence[int | str] | None, every: Sequence[int]) -> list[i
 
 def _refuse_settings(options: argparse.Namespace) -> None:
     """An open file keeps the settings it was made with."""
-    names = ("bits", "steps", "layers", "kappa", "crop", "no_pixels")
+    names = ("bits", "steps", "layers", "kappa", "crop", "keep_detail", "no_pixels")
     given = [
         f"--{name.replace('_', '-')}"
         for name in names

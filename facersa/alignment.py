@@ -42,12 +42,15 @@ class Aligned:
             bottom left, bottom right, top right. Always a square, maybe turned.
         photo_size: height and width of the photo.
         others: squares (4, 2) of other faces in the photo that reach into this one.
+        keeps_detail: around the face itself the photo stays, and only changes as the
+            painted face changes; see ``blending.paste``.
     """
 
     image: Tensor
     quad: np.ndarray
     photo_size: tuple[int, int]
     others: tuple[np.ndarray, ...] = ()
+    keeps_detail: bool = False
 
     @property
     def side(self) -> float:
@@ -71,9 +74,13 @@ class Aligned:
 
     def to_dict(self) -> dict[str, Any]:
         """The geometry, ready for JSON; the picture is not in it."""
-        place = {"quad": self.quad.tolist(), "photo_size": list(self.photo_size)}
-        others = [quad.round(3).tolist() for quad in self.others]
-        return place | ({"others": others} if others else {})
+        place: dict[str, Any] = {"quad": self.quad.tolist()}
+        place["photo_size"] = list(self.photo_size)
+        if self.others:
+            place["others"] = [quad.round(3).tolist() for quad in self.others]
+        if self.keeps_detail:
+            place["detail"] = True
+        return place
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], image: Tensor) -> Aligned:
@@ -96,7 +103,8 @@ class Aligned:
             raise ImageError(
                 "the stored place of the face is damaged (not a square); align again."
             )
-        return cls(image, quad, (height, width), tuple(others))
+        detail = bool(data.get("detail", False))
+        return cls(image, quad, (height, width), tuple(others), detail)
 
 
 def units(quad: np.ndarray, pixels: Tensor) -> Tensor:

@@ -76,6 +76,12 @@ def build_parser() -> argparse.ArgumentParser:
     encrypt.add_argument(
         "--crop", action="store_true", help="keep the face only, 1024²"
     )
+    encrypt.add_argument(
+        "--keep-detail",
+        action="store_true",
+        help="paint the face only; hair, ears, clothes and background stay the "
+        "photograph's own, which is sharper and tells more about the person",
+    )
     encrypt.add_argument("--steps", type=int, help=STEPS)
     encrypt.add_argument(
         "--no-pixels",

@@ -6,6 +6,12 @@ belongs to the face it is nearest to, measured in sides of that face's square, a
 face fades out before it comes to the border. So no two masks overlap, no paste
 touches the middle of another face, and faces can be pasted, taken out and pasted
 again in any order with the same result.
+
+A generator paints its own hair, clothes and background, close to those of the photo
+but not the same. Where detail is to be kept (``Aligned.keeps_detail``), only an oval
+around the face is painted. The rest stays as the photo has it, what the generator
+cannot express included, and is changed by as much as the painted picture changes from
+one code to the other.
 """
 
 from __future__ import annotations
@@ -23,6 +29,8 @@ FEATHER = 0.25  # share of the way from the edge to the centre over which a face
 # Differences of distances, in half sides, near the border between two faces.
 GAP = 0.08  # left to the photo: what two finds of one face may differ by
 FADE = 0.2  # and from there on a face fades in
+OVAL = (0.5, 0.53), (0.31, 0.43)  # centre and half axes of the face, in sides
+RIM = 0.3  # share of the way from the oval's edge inwards over which it fades
 SHOWS_IT = 10 / 255  # mean difference: five grey levels, about what JPEG 75 makes
 STRIP = 256  # rows that are worked on at once, so that large photos need no more memory
 
@@ -44,7 +52,9 @@ def paste(
         aligned: where it belongs, and which other faces are near.
         replaces: the face (1, 3, S, S) that was pasted there before, if any. Where
             the photo indeed shows it, its share of the faded edge is taken out,
-            so that no ghost of it stays; where it does not, it is ignored.
+            so that no ghost of it stays; where it does not, it is ignored. Where
+            detail is kept, the difference is what changes around the oval; without
+            it nothing changes there.
 
     Returns:
         A new photo; pixels outside the crop, and those that belong to other faces,
@@ -64,12 +74,13 @@ def paste(
         before = None
     result = photo.clone()
     for strip in _strips(aligned):
-        unit, mask = _mask(aligned, strip, photo.dtype)
+        unit, mask, covered = _masks(aligned, strip, photo.dtype)
         old, warped = photo[:, :, *strip], _warp(new, unit)
-        blend = old + mask * (warped - old)
-        if before is not None:
+        if before is None:
+            mask, blend = covered, old + covered * (warped - old)
+        else:
             change = mask * (warped - _warp(before, unit))
-            blend = torch.where(mask < 1, old + change, warped).clamp(-1, 1)
+            blend = torch.where(covered < 1, old + change, warped).clamp(-1, 1)
         result[:, :, *strip] = torch.where(mask > 0, blend, old)
     return result
 
@@ -78,8 +89,8 @@ def _shows(photo: Tensor, face: Tensor, aligned: Aligned) -> bool:
     """Whether the photo shows the face, to all appearance, where it is not faded."""
     total, count = 0.0, 0
     for strip in _strips(aligned):
-        unit, mask = _mask(aligned, strip, photo.dtype)
-        error = (photo[:, :, *strip] - _warp(face, unit)).abs().mean(1)[:, mask == 1]
+        unit, _, covered = _masks(aligned, strip, photo.dtype)
+        error = (photo[:, :, *strip] - _warp(face, unit)).abs().mean(1)[:, covered == 1]
         total, count = total + float(error.double().sum()), count + error.numel()
     return count > 0 and total / count < SHOWS_IT
 
@@ -96,8 +107,14 @@ def _strips(aligned: Aligned) -> Iterator[Strip]:
             yield slice(start, min(start + STRIP, bottom)), slice(left, right)
 
 
-def _mask(aligned: Aligned, strip: Strip, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Places in the square (H, W, 2) of a strip's pixels; share (H, W) of the face."""
+def _masks(
+    aligned: Aligned, strip: Strip, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Places in the square (H, W, 2) of a strip's pixels; shares (H, W).
+
+    The first share is that of what happens in this square at all, the second that
+    of the face itself: a part of it where detail is kept, else the same.
+    """
     rows, columns = (
         torch.arange(s.start, s.stop, dtype=torch.float64) + 0.5 for s in strip
     )
@@ -110,7 +127,14 @@ def _mask(aligned: Aligned, strip: Strip, dtype: torch.dtype) -> tuple[Tensor, T
     mask = _smooth((1 - away) / FEATHER)
     for other in aligned.others:
         mask = mask * _smooth((roundness(units(other, pixels)) - away - GAP) / FADE)
-    return unit, mask.to(dtype)
+    mask = mask.to(dtype)
+    return unit, mask, mask * _oval(unit).to(dtype) if aligned.keeps_detail else mask
+
+
+def _oval(unit: Tensor) -> Tensor:
+    """1 in a face at places (H, W, 2) of its square, 0 around it, soft between."""
+    centre, axes = (torch.tensor(pair, dtype=unit.dtype) for pair in OVAL)
+    return _smooth((1 - ((unit - centre) / axes).norm(dim=-1)) / RIM)
 
 
 def _smooth(ramp: Tensor) -> Tensor:

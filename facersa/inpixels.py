@@ -35,7 +35,7 @@ NONCE = b"facersa pix1"  # one salt a picture, so one nonce for all
 CIPHERS = ("rotation", "steered", "faithful")
 # Bits beside the cipher's number, for what changes how a face is painted back. Where
 # none is set the mark is as it always was; versions before them ask for an upgrade.
-FLAGS = {"others": 0x40}
+FLAGS = {"others": 0x40, "detail": 0x20}
 # version, cipher, bits, rows as a mask, context row, kappa, weights; salt; place
 HEAD = struct.Struct(f">BBHIBd8s{SALT_BYTES}s4f")
 BLOCK_BYTES, PARITY = 255, 64  # Reed-Solomon: 32 wrong bytes a block are mended

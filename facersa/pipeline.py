@@ -275,6 +275,7 @@ class FaceRSA:
         mode: str = "honey",
         num_bits: int | None = None,
         crop: bool = False,
+        detail: bool = False,
         in_pixels: bool = True,
         beside: bytes | None = None,
     ) -> Encrypted:
@@ -286,6 +287,10 @@ class FaceRSA:
             mode: "honey", "open" or "none": what the file carries.
             num_bits: length of codes made from typed passwords.
             crop: keep only the aligned 1024 x 1024 face, not the photograph.
+            detail: paint an oval around the face only; around it keep the photograph,
+                which the generator's picture comes close to but does not equal, and
+                change it as that picture changes. Hair, ears, clothes and background
+                are then the person's own, and people are known by those as well.
             in_pixels: also hide the code in the pixels, so that the picture can be
                 decrypted when the chunk is lost. Not in an open file, nor in a
                 picture too small for it, nor where they hold another face's code
@@ -300,8 +305,13 @@ class FaceRSA:
         """
         if crop and beside is not None:
             raise ImageError("a crop has one face; leave out crop to add another.")
+        if crop and detail:
+            raise ImageError(
+                "a crop is painted as a whole and keeps no detail; leave one out."
+            )
         before = [] if beside is None else sealed_faces(beside)
-        before, aligned = make_room(before, inversion.aligned)
+        aligned = replace(inversion.aligned, keeps_detail=detail)
+        before, aligned = make_room(before, aligned)
         in_pixels = in_pixels and mode != "open"
         if mode == "none" and in_pixels:
             check_mark(before, 1)
@@ -335,8 +345,13 @@ class FaceRSA:
                 nonce=NONCE if in_pixels else None,
             )
         photo = inversion.photo if beside is None else decode_image(beside)
-        face = self._paint(edited, photo)
-        image = face if crop else paste(photo, face, aligned)
+        image = face = self._paint(edited, photo)
+        if detail:
+            plain = self._paint(ws, photo)
+            photo = paste(photo, plain, aligned)
+            image = paste(photo, face, aligned, replaces=plain)
+        elif not crop:
+            image = paste(photo, face, aligned)
         mark = marked([*before, sealed])
         chunks = before if mode == "none" else [*before, sealed]
         data, image, written = assemble(image, chunks, mark)

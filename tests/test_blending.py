@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,6 +134,47 @@ def test_without_neighbours_the_mask_is_the_rounded_square() -> None:
         u, v = (abs(2 * (p + 0.5 - o) / SIDE - 1) for p, o in ((x, 20), (y, 15)))
         ramp = min(1.0, max(0.0, (1 - (u**2.5 + v**2.5) ** 0.4) / 0.25))
         assert result[y, x].item() == pytest.approx(ramp**2 * (3 - 2 * ramp), abs=1e-5)
+
+
+def detailed(left: float = 20.0) -> Aligned:
+    return Aligned(PHOTO, square(left, 15), (200, 300), keeps_detail=True)
+
+
+def test_kept_detail_is_replaced_in_the_face_and_changed_around_it() -> None:
+    """The photo is .3 of something the painted pictures, -.2 and .1, do not have."""
+    where, photo = detailed(), torch.full_like(PHOTO, 0.3)
+    shown = paste(photo, plain(-0.2), where)
+    edited = paste(shown, plain(0.1), where, replaces=plain(-0.2))[0, 0]
+    middle, beside, corner = (95, 100), (95, 38), (16, 21)
+    assert edited[middle] == pytest.approx(0.1)  # the face: as painted
+    assert shown[0, 0, *beside] == pytest.approx(0.3)
+    assert edited[beside] == pytest.approx(0.6, abs=0.05)  # plus what changed
+    assert edited[corner] == pytest.approx(0.3)  # outside the rounded square
+    assert edited[95, 250] == pytest.approx(0.3)
+
+
+def test_kept_detail_comes_back_without_the_photo() -> None:
+    rng = torch.Generator().manual_seed(0)
+    photo = 0.4 * torch.rand(PHOTO.shape, generator=rng) - 0.2
+    one, two = (0.4 * torch.rand(1, 3, 160, 160, generator=rng) - 0.2 for _ in "12")
+    where = detailed()
+    shown = paste(photo, one, where)
+    edited = paste(shown, two, where, replaces=one)
+    back = paste(edited, one, where, replaces=two)
+    torch.testing.assert_close(back, shown, atol=1e-6, rtol=0)
+    assert (edited - shown).abs().max() > 0.2
+    # A photo that shows another face than it should: only the oval is painted.
+    other = paste(photo, plain(0.9), where)
+    assert torch.equal(paste(other, one, where, replaces=two), paste(other, one, where))
+
+
+def test_kept_detail_leaves_neighbours_alone() -> None:
+    first, second, _ = (replace(w, keeps_detail=True) for w in neighbours())
+    changed = [
+        paste(PHOTO, plain(0.9), w, replaces=plain(-0.9)) != PHOTO
+        for w in (first, second)
+    ]
+    assert changed[0].any() and not (changed[0] & changed[1]).any()
 
 
 def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

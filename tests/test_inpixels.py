@@ -107,13 +107,20 @@ def test_settings_come_back(params: dict[str, Any], geometry: dict[str, Any]) ->
     assert bool(place) == bool(geometry)
 
 
-def test_neighbours_are_told_of_by_one_bit() -> None:
-    near = PLACE | {"others": [SQUARE["quad"]]}
+@pytest.mark.parametrize(
+    ("flag", "value", "bit"),
+    [("others", [SQUARE["quad"]], 0x40), ("detail", True, 0x20)],
+)
+def test_neighbours_and_kept_detail_are_told_of_by_one_bit_each(
+    flag: str, value: Any, bit: int
+) -> None:
+    near = PLACE | {flag: value}
     plain, flagged = (_pack_settings(ROTATION, SALT, g) for g in (PLACE, near))
-    assert [a ^ b for a, b in zip(plain, flagged, strict=True) if a != b] == [0x40]
-    assert "others" not in _unpack_settings(plain, (512, 512))[2]
+    assert [a ^ b for a, b in zip(plain, flagged, strict=True) if a != b] == [bit]
+    assert flag not in _unpack_settings(plain, (512, 512))[2]
     found, _, place = _unpack_settings(flagged, (512, 512))
-    assert found == ROTATION and place["others"] is True
+    assert found == ROTATION and place[flag] is True
+    assert set(place) == {"quad", "photo_size", flag}
 
 
 def test_the_place_follows_the_size_of_the_picture() -> None:

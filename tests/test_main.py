@@ -113,7 +113,12 @@ def test_open_files_warn_and_compose(
     assert OPEN_WARNING in capfd.readouterr().err
     assert run("encrypt", first, "-o", second, "--password", "b") == 0
     assert unseal(second.read_bytes()).mode == "open"
-    for option in (("--chunk", "honey"), ("--bits", 16), ("--crop",)):
+    for option in (
+        ("--chunk", "honey"),
+        ("--bits", 16),
+        ("--crop",),
+        ("--keep-detail",),
+    ):
         third = tmp_path / "3.png"
         assert run("encrypt", first, "-o", third, "--password", "b", *option) == 1
         assert option[0] in capfd.readouterr().err and not third.exists()
@@ -173,6 +178,7 @@ def test_wishes_for_faces_are_checked_before_the_work(
         (("--face", 0, "--face", 2), "none has number 2"),
         (("--face", "all", "--crop"), "--crop keeps one face"),
         (("--face", "all", "--chunk", "none"), "one face only"),
+        (("--face", 0, "--crop", "--keep-detail"), "leave one of them out"),
     ):
         assert run(*arguments, *wish) == 1
         message = capfd.readouterr().err
