@@ -6,7 +6,9 @@ near the mean. What differs is the size. Their trunk is a face recognition netwo
 44 million weights, trained along. Here two frozen networks that the package has
 anyway look at the picture, the identity judge at the face and the convolutions of
 LPIPS at all of it, a linear read in closed form makes a first guess, and only the
-pyramid that corrects it is trained.
+pyramid that corrects it is trained. And as in ReStyle (Alaluf et al. 2021) the encoder
+looks again, at what it painted; there that is learned, here it is a fixed-point search
+(``Encoder.look_again``).
 
 Since the training judge of identity is part of it, its word on what the encoder finds
 is biased: believe the held-out judge.
@@ -15,7 +17,7 @@ is biased: believe the held-out judge.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,7 +30,8 @@ from facersa.judges import FrozenNetwork, IdentityJudge
 from facersa.ops import check_shape
 from facersa.rotation import WStatistics
 
-SIDE = 256  # of the picture the encoder looks at
+SIDE = 256  # of the picture the trunk looks at
+SOFT = 128  # whose detail is that of a copy of this side: painted faces have no more
 FILE = "encoder.safetensors"
 FACE_TAPS = ("add_73", "add_90")  # nodes of the identity network: 14 x 14 and 7 x 7
 FACE_BOX = (32 / SIDE, 35 / SIDE, 220 / SIDE, 223 / SIDE)  # what it sees, in sides
@@ -36,6 +39,7 @@ CHANNELS = {"coarse": 256 + 128, "middle": 384 + 128, "fine": 192 + 64 + 3}
 SIDES = {"coarse": 8, "middle": 16, "fine": 16}
 # Rows and the level they are read from; row 0 is w0, which all levels tell.
 LEVELS = {"coarse": range(1, 3), "middle": range(3, 7), "fine": range(7, 16)}
+LOOKS, GAIN = 3, 0.5  # of ``look_again``; many more make it worse again
 
 
 class Features(NamedTuple):
@@ -131,11 +135,14 @@ class LinearRead(nn.Module):
     """A first guess of all rows: linear in pooled features, of low rank.
 
     The best linear read has a closed form (see ``fit``), so it is not descended to.
+    Photographs have features that no painted face has, and a linear read would
+    follow them anywhere, so what is read counts up to ``limit`` standard deviations.
     """
 
     mean: Tensor
     scale: Tensor
     pooled = {"coarse": 4, "middle": 4, "fine": 4}
+    limit = 3.0
 
     def __init__(self, rank: int = 128) -> None:
         super().__init__()
@@ -147,7 +154,7 @@ class LinearRead(nn.Module):
         self.up = nn.Linear(rank, Generator.num_ws * Generator.w_dim)
 
     def inputs(self, features: Features) -> Tensor:
-        """Features to (B, inputs), not standardised."""
+        """Features to (B, inputs), as they are."""
         parts = [features.identity.float()]
         for name, side in self.pooled.items():
             x = F.adaptive_avg_pool2d(getattr(features, name).float(), side)
@@ -156,8 +163,16 @@ class LinearRead(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         """Features to whitened codes (B, 16, 512)."""
-        x = (self.inputs(features) - self.mean) / self.scale
-        return self.up(self.down(x)).view(-1, Generator.num_ws, Generator.w_dim)
+        return self.read(self.inputs(features))
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Inputs in standard deviations from their means."""
+        return (x - self.mean) / self.scale
+
+    def read(self, x: Tensor) -> Tensor:
+        """(B, inputs) of ``inputs`` to whitened codes (B, 16, 512)."""
+        within = self.standardise(x).clamp(-self.limit, self.limit)
+        return self.up(self.down(within)).view(-1, Generator.num_ws, Generator.w_dim)
 
     @torch.no_grad()
     def fit(self, x: Tensor, z: Tensor, axes: Tensor) -> None:
@@ -171,7 +186,7 @@ class LinearRead(nn.Module):
         """
         self.mean.copy_(x.mean(0))
         self.scale.copy_(x.std(0).clamp(min=1e-3))
-        x, typical = (x - self.mean) / self.scale, z.mean(0)
+        x, typical = self.standardise(x), z.mean(0)
         y = ((z - typical) * axes).flatten(1)
         kernel = x @ x.T
         penalty = x.shape[1] * torch.eye(len(x), device=x.device)
@@ -282,9 +297,35 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Aligned faces (B, 3, R, R) in [-1, 1], any R, to ws (B, 16, 512)."""
+        return self.unwhiten(self.whitened(images))
+
+    def whitened(self, images: Tensor) -> Tensor:
+        """As ``forward``, in whitened coordinates."""
         side = images.shape[-1]
         check_shape(images, None, 3, side, side, name="images")
-        return self.unwhiten(self.pyramid(self.trunk(images)))
+        return self.pyramid(self.trunk(resize(resize(images, SOFT), SIDE)))
+
+    def look_again(
+        self, images: Tensor, paint: Callable[[Tensor], Tensor], looks: int = LOOKS
+    ) -> Tensor:
+        """Codes whose pictures the encoder reads as it reads ``images``.
+
+        What it reads is drawn towards the mean, and by as much when it reads a
+        picture painted from that. So the code is moved by ``GAIN`` of the
+        difference between both readings, ``looks`` times.
+
+        Args:
+            images: aligned faces (B, 3, R, R) in [-1, 1].
+            paint: ws (B, 16, 512) to pictures, the generator's preview.
+            looks: how often; none is ``forward``.
+
+        Returns:
+            ws (B, 16, 512).
+        """
+        told = z = self.whitened(images)
+        for _ in range(looks):
+            z = z + GAIN * (told - self.whitened(paint(self.unwhiten(z))))
+        return self.unwhiten(z)
 
     def unwhiten(self, z: Tensor) -> Tensor:
         """Whitened coordinates (..., 512) to w."""

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,12 +29,26 @@ from facersa.projection import ProjectConfig
 from facersa.rendering import Renderer
 from facersa.rotation import RotationCipher, WStatistics
 
-# Name, steps of the search (None: the default's), whether the encoder starts it.
-WAYS: Mapping[str, tuple[int | None, bool]] = {
-    "encoder": (0, True),
-    "encoder, 40 steps": (40, True),
-    "encoder, 100 steps": (100, True),
-    "search alone": (None, False),
+
+class Way(NamedTuple):
+    """A way to a code.
+
+    Attributes:
+        steps: of the search; none leave the guess.
+        guess: the encoder starts it, or nothing does.
+        stored: search for a code that the pixels of a file can hold
+            (``CompactCode``), as ``encrypt`` does, or for any code.
+    """
+
+    steps: int
+    guess: bool = True
+    stored: bool = False
+
+
+WAYS: Mapping[str, Way] = {
+    "encoder": Way(0),
+    "encoder, 100 steps": Way(100),
+    "encoder, 100 steps, stored": Way(100, stored=True),
 }
 JUDGED = 256
 
@@ -58,7 +72,7 @@ def fidelity(
     *,
     codes: Tensor | None = None,
     psi: float = 1.0,
-    ways: Mapping[str, tuple[int | None, bool]] = WAYS,
+    ways: Mapping[str, Way] = WAYS,
     what: str = "photographs",
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -69,7 +83,7 @@ def fidelity(
         pictures: aligned faces (1, 3, R, R) in [-1, 1].
         codes: (n, 16, 512) that painted them, if they were painted.
         psi: of the judges' calibration, 1 for photographs.
-        ways: name to steps (None: the default) and whether the encoder starts.
+        ways: by name.
         what: is shown, for the report.
         progress: show a bar.
 
@@ -82,19 +96,21 @@ def fidelity(
     """
     panel, renderer = Panel(), Renderer(inverter.generator)
     table, stats = CompactCode.load(), WStatistics.load()
+
+    def storable(ws: Tensor) -> Tensor:
+        return table.quantise(ws.cpu(), stats).to(ws)
+
     values: dict[tuple[str, str, str, str | None], list[float]] = defaultdict(list)
     for index, picture in enumerate(tqdm(pictures, desc=what, disable=not progress)):
         picture = resize(picture, inverter.generator.resolution)
         wanted = panel.report(picture)
-        for way, (steps, guess) in ways.items():
-            default = ProjectConfig()
-            config = default if steps is None else replace(default, steps=steps)
+        for name, way in ways.items():
             begin = time.perf_counter()
             ws = inverter.find(
                 picture,
-                config=config,
-                guess=guess,
-                rounded=lambda found: table.quantise(found.cpu(), stats).to(found),
+                config=replace(ProjectConfig(), steps=way.steps),
+                guess=way.guess,
+                rounded=storable if way.stored else None,
                 progress=False,
             )
             seconds = time.perf_counter() - begin
@@ -112,7 +128,7 @@ def fidelity(
                 ).norm()
                 figures["code", None] = float(gap)
             for (metric, judge), value in figures.items():
-                values["inversion", way, metric, judge].append(value)
+                values["inversion", name, metric, judge].append(value)
     return {
         "cipher": what,
         "settings": {"n": len(pictures), "psi": psi, "ways": list(ways)},

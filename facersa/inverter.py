@@ -34,7 +34,7 @@ class Inverter:
     @torch.no_grad()
     def guess(self, image: Tensor) -> Tensor:
         """The encoder's code (1, 16, 512) of an aligned face (1, 3, R, R)."""
-        return self.encoder(image.to(self.device))
+        return self.encoder.look_again(image.to(self.device), self.generator.preview)
 
     def find(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from facersa.encoder import (
     CHANNELS,
@@ -111,6 +112,7 @@ def test_the_linear_read_is_ridge_regression() -> None:
     """The dual form, cut to full rank, against the textbook's primal form."""
     rng = torch.Generator().manual_seed(0)
     read = LinearRead(rank=20)
+    read.limit = 10.0  # beyond these numbers
     x = torch.randn(20, read.down.in_features, generator=rng, dtype=torch.float64)
     x[:, 60:] = 0  # so that the primal form is small
     z = torch.randn(20, 16, 512, generator=rng, dtype=torch.float64)
@@ -121,7 +123,7 @@ def test_the_linear_read_is_ridge_regression() -> None:
     target = (z - z.mean(0)).flatten(1)
     weights = torch.linalg.solve(few.T @ few + penalty, few.T @ target)
     expected = (few @ weights + z.mean(0).flatten()).view(20, 16, 512)
-    found = read.up(read.down((x - read.mean) / read.scale)).view(20, 16, 512)
+    found = read.read(x)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
@@ -136,9 +138,45 @@ def test_a_low_rank_keeps_what_shows_most_in_w() -> None:
     axes = torch.ones(512)
     axes[1] = 0.05
     read.fit(x, z, axes)
-    told = read.up(read.down((x - read.mean) / read.scale)).view(200, 16, 512)
+    told = read.read(x)
     wide, narrow = told.std(0)[0, :2]
     assert wide > 5 * narrow
+
+
+def test_what_no_painted_face_has_moves_the_read_no_further() -> None:
+    read = LinearRead(rank=4)
+    far = torch.full((1, read.down.in_features), 3.0)
+    assert torch.equal(read.read(far), read.read(100 * far))
+    assert not torch.equal(read.read(far), read.read(0.9 * far))
+
+
+def test_looking_again_undoes_what_the_reading_shrinks() -> None:
+    """An encoder that reads half of everything finds the whole, step by step."""
+    encoder = Encoder(nn.Identity(), Shrinking(), WStatistics.load())  # type: ignore[arg-type]
+    true = torch.zeros(2, 16, 512)
+    true[:, :, :3] = torch.tensor([[0.8, -0.5, 0.3], [-0.7, 0.2, 0.6]])[:, None]
+
+    def paint(ws: torch.Tensor) -> torch.Tensor:  # a picture of one colour
+        colour = WStatistics.load().whiten(ws).float()[:, :, :3].mean(1)
+        return colour[:, :, None, None].expand(-1, -1, 64, 64)
+
+    picture = paint(encoder.unwhiten(true))
+    told = paint(encoder(picture))
+    torch.testing.assert_close(told, picture / 2)
+    assert torch.equal(encoder.look_again(picture, paint, looks=0), encoder(picture))
+    for looks in (1, 3, 6):  # each leaves three quarters of the error
+        found = paint(encoder.look_again(picture, paint, looks=looks))
+        expected = picture * (1 - 0.5 * 0.75**looks)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+class Shrinking(nn.Module):
+    """Reads half of what ``paint`` paints."""
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        z = torch.zeros(len(picture), 16, 512)
+        z[:, :, :3] = picture.mean((2, 3))[:, None] / 2
+        return z
 
 
 def test_whitened_zero_is_the_mean_code(encoder: Encoder, generator: Generator) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from facersa.evaluation import value
-from facersa.fidelity import fidelity, people
+from facersa.fidelity import Way, fidelity, people
 from facersa.generator import Generator
 from facersa.inverter import Inverter
 from facersa.rendering import Renderer
@@ -28,7 +28,11 @@ def test_people_of_each_kind(generator: Generator) -> None:
 def test_the_table_tells_each_way_from_the_others(generator: Generator) -> None:
     ws = people(generator, "W", 0.7, 2)
     pictures = list(Renderer(generator).stream(ws))
-    ways = {"encoder": (0, True), "three steps": (3, True)}
+    ways = {
+        "encoder": Way(0),
+        "three steps": Way(3),
+        "stored": Way(3, stored=True),
+    }
     result = fidelity(
         Inverter(generator), pictures, codes=ws, psi=0.7, ways=ways, progress=False
     )
@@ -36,8 +40,13 @@ def test_the_table_tells_each_way_from_the_others(generator: Generator) -> None:
     for way in ways:
         assert value(result, "inversion", way, "id", "heldout")["n"] == 2
         assert 0 < value(result, "inversion", way, "code")["mean"] < 1.5
-    quick, slow = (value(result, "inversion", w, "seconds")["mean"] for w in ways)
+    quick, slow, _ = (value(result, "inversion", w, "seconds")["mean"] for w in ways)
     assert quick < slow
+    any_code, stored = (
+        value(result, "inversion", way, "lpips_256")["mean"]
+        for way in ("three steps", "stored")
+    )
+    assert any_code != stored
     for metric in ("lpips", "landmarks"):
         judge = "heldout" if metric == "landmarks" else None
         assert value(result, "inversion", "encoder", metric, judge)["mean"] > 0
@@ -48,7 +57,7 @@ def test_photographs_have_no_code_to_compare(generator: Generator) -> None:
         Renderer(generator).full(generator.sample([4], 0.7)), 512
     )
     result = fidelity(
-        Inverter(generator), [picture], ways={"encoder": (0, True)}, progress=False
+        Inverter(generator), [picture], ways={"encoder": Way(0)}, progress=False
     )
     assert {row["metric"] for row in result["rows"]} >= {"id", "lpips", "psnr"}
     assert "code" not in {row["metric"] for row in result["rows"]}
