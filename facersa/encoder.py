@@ -31,7 +31,7 @@ from facersa.ops import check_shape
 from facersa.rotation import WStatistics
 
 SIDE = 256  # of the picture the trunk looks at
-SOFT = 128  # whose detail is that of a copy of this side: painted faces have no more
+SOFT = 128  # of the copy it is given: painted faces have no finer detail
 FILE = "encoder.safetensors"
 FACE_TAPS = ("add_73", "add_90")  # nodes of the identity network: 14 x 14 and 7 x 7
 FACE_BOX = (32 / SIDE, 35 / SIDE, 220 / SIDE, 223 / SIDE)  # what it sees, in sides
@@ -303,7 +303,7 @@ class Encoder(nn.Module):
         """As ``forward``, in whitened coordinates."""
         side = images.shape[-1]
         check_shape(images, None, 3, side, side, name="images")
-        return self.pyramid(self.trunk(resize(resize(images, SOFT), SIDE)))
+        return self.pyramid(self.trunk(resize(images, SOFT)))
 
     def look_again(
         self, images: Tensor, paint: Callable[[Tensor], Tensor], looks: int = LOOKS
