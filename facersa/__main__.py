@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -430,22 +431,27 @@ def _train(options: argparse.Namespace) -> None:
     import torch
     from safetensors.torch import save
 
-    from facersa.compact import FILE, train_compact
     from facersa.generator import load_generator
     from facersa.images import write_atomic
-    from facersa.inpixels import CODE_BITS
     from facersa.parsing import fit_parser
     from facersa.rotation import WStatistics
     from facersa.training import open_run, train
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise FaceRSAError("there is no CUDA device here; use --device cpu.")
+    if options.steps is not None and (options.resume or options.steps < 1):
+        raise FaceRSAError(
+            "--steps is for a new run, at least 1; a resumed run keeps its own."
+        )
+    torch.set_float32_matmul_precision("high")  # TF32 on CUDA; nothing on a CPU
     folder = open_run(
         options.resume or options.output or f"runs/{options.what}",
         resume=bool(options.resume),
     )
     if options.what in ("head", "encoder", "mapper"):
         task, config = _task(options, folder)
+        if options.steps is not None:
+            config = replace(config, steps=options.steps)
         results = train(task, config, folder, until=options.until)
         print(json.dumps(results, indent=1))
         return
@@ -454,6 +460,9 @@ def _train(options: argparse.Namespace) -> None:
         output = folder / "w_stats.safetensors"
         WStatistics.of_generator(generator).save(output)
     elif options.what == "compact":
+        from facersa.compact import FILE, train_compact
+        from facersa.inpixels import CODE_BITS
+
         output = folder / FILE
         write_atomic(output, train_compact(CODE_BITS).save())
     else:

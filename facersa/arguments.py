@@ -177,7 +177,13 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--preset", choices=["smoke", "cpu", "gpu"], default="cpu")
     train.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     train.add_argument(
-        "--until", type=int, metavar="STEP", help="end there, short of the preset"
+        "--steps",
+        type=int,
+        metavar="N",
+        help="train for so many instead of the preset's: the schedule fits them",
+    )
+    train.add_argument(
+        "--until", type=int, metavar="STEP", help="end there, short of the schedule"
     )
     train.add_argument(
         "--bisenet",

@@ -39,7 +39,7 @@ CHANNELS = {"coarse": 256 + 128, "middle": 384 + 128, "fine": 192 + 64 + 3}
 SIDES = {"coarse": 8, "middle": 16, "fine": 16}
 # Rows and the level they are read from; row 0 is w0, which all levels tell.
 LEVELS = {"coarse": range(1, 3), "middle": range(3, 7), "fine": range(7, 16)}
-LOOKS, GAIN = 3, 0.5  # of ``look_again``; many more make it worse again
+LOOKS, GAIN = 1, 0.5  # of ``look_again``; many more make it worse again
 
 
 class Features(NamedTuple):
@@ -301,9 +301,13 @@ class Encoder(nn.Module):
 
     def whitened(self, images: Tensor) -> Tensor:
         """As ``forward``, in whitened coordinates."""
+        return self.pyramid(self.look(images))
+
+    def look(self, images: Tensor) -> Features:
+        """What the trunk sees of a soft copy of ``images``."""
         side = images.shape[-1]
         check_shape(images, None, 3, side, side, name="images")
-        return self.pyramid(self.trunk(resize(images, SOFT)))
+        return self.trunk(resize(images, SOFT))
 
     def look_again(
         self, images: Tensor, paint: Callable[[Tensor], Tensor], looks: int = LOOKS

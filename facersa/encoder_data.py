@@ -6,12 +6,17 @@ happens to photographs: blur, noise, JPEG, another light, a crop that is a littl
 something in front of the face, another background. The code to be found stays the
 same. A quarter of the people are encrypted ones, whose rows do not agree with each
 other, so that codes of encrypted pictures are known to the encoder as well.
+
+Photographs also show what no code of the generator draws: other shapes of faces, other
+light. Of that, ``augment(..., SCENES)`` makes an imitation. No code is known for such
+a picture; what is painted from the encoder's guess has to look like it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn.functional as F
@@ -42,23 +47,31 @@ def training_codes(generator: Generator, count: int, seed: int) -> Tensor:
     return ws
 
 
-def augment(images: Tensor, rng: torch.Generator) -> Tensor:
+Change = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+Changes = Sequence[tuple[Change, float]]
+
+
+def augment(
+    images: Tensor, rng: torch.Generator, changes: Changes | None = None
+) -> Tensor:
     """Spoil pictures (B, 3, S, S) in [-1, 1] as the world spoils photographs.
 
     Each kind of change comes to a picture with a chance of its own. Random numbers
     come from ``rng`` (on the CPU), so the same state spoils in the same way.
+
+    Args:
+        images: what is spoiled.
+        rng: of all choices.
+        changes: what may happen, one after the other; ``CHANGES`` unless given.
     """
     check_shape(images, None, 3, images.shape[-1], images.shape[-1], name="images")
-    for change, chance in CHANGES:
+    for change, chance in CHANGES if changes is None else changes:
         chosen = torch.rand(len(images), generator=rng) < chance
         if chosen.any():
             where = chosen.to(images.device)
             images = images.clone()
             images[where] = change(images[where], images, rng).clamp(-1, 1)
     return images
-
-
-Change = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 
 
 def shift_crop(images: Tensor, _: Tensor, rng: torch.Generator) -> Tensor:
@@ -84,6 +97,31 @@ def change_light(images: Tensor, _: Tensor, rng: torch.Generator) -> Tensor:
     contrast, bright, *colours = _uniform(5, len(images), rng, images)
     gain = 1 + 0.1 * contrast[:, None] + 0.04 * torch.stack(colours, 1)
     return images * gain[:, :, None, None] + 0.1 * bright[:, None, None, None]
+
+
+def warp(images: Tensor, _: Tensor, rng: torch.Generator) -> Tensor:
+    """Another shape: smooth shifts in random directions, of some 2 % of the side."""
+    side = images.shape[-1]
+    shifts = 0.04 * torch.randn(len(images), 2, 5, 5, generator=rng).to(images)
+    field = F.interpolate(shifts, (side, side), mode="bicubic", align_corners=True)
+    y, x = _places(images)
+    grid = torch.stack([x, y], -1) + field.permute(0, 2, 3, 1)
+    return F.grid_sample(
+        images, grid, mode="bilinear", padding_mode="reflection", align_corners=True
+    )
+
+
+def relight(images: Tensor, _: Tensor, rng: torch.Generator) -> Tensor:
+    """Light from one side, by up to 40 % more than from the other, in any colour.
+
+    Contrast by up to a fourth, each colour by up to 8 % more.
+    """
+    right, down, contrast, *colours = _uniform(6, len(images), rng, images)
+    y, x = _places(images)
+    right, down = (0.2 * v[:, None, None, None] for v in (right, down))
+    gain = 1 + 0.25 * contrast[:, None] + 0.08 * torch.stack(colours, 1)
+    light = gain[:, :, None, None] * (1 + right * x + down * y)
+    return (images + 1) * light - 1
 
 
 def swap_background(images: Tensor, others: Tensor, rng: torch.Generator) -> Tensor:
@@ -126,14 +164,16 @@ def add_noise(images: Tensor, _: Tensor, rng: torch.Generator) -> Tensor:
 def compress(images: Tensor, _: Tensor, rng: torch.Generator) -> Tensor:
     """JPEG of quality 40 to 95."""
     qualities = torch.randint(40, 96, (len(images),), generator=rng).tolist()
-    pictures = [
-        decode_image(jpeg_bytes(picture, quality=quality))
-        for picture, quality in zip(images.split(1), qualities, strict=True)
-    ]
+
+    def there_and_back(picture: Tensor, quality: int) -> Tensor:
+        return decode_image(jpeg_bytes(picture, quality=quality))
+
+    with ThreadPoolExecutor() as threads:
+        pictures = list(threads.map(there_and_back, images.cpu().split(1), qualities))
     return torch.cat(pictures).to(images)
 
 
-CHANGES: tuple[tuple[Change, float], ...] = (
+CHANGES: Changes = (
     (shift_crop, 0.5),
     (swap_background, 0.2),
     (cover, 0.1),
@@ -141,6 +181,17 @@ CHANGES: tuple[tuple[Change, float], ...] = (
     (blur, 0.3),
     (add_noise, 0.4),
     (compress, 0.4),
+)
+SCENES: Changes = (
+    (shift_crop, 0.5),
+    (warp, 0.8),
+    (swap_background, 0.4),
+    (relight, 0.8),
+)
+DAMAGE: Changes = tuple(
+    (change, chance)
+    for change, chance in CHANGES
+    if change in (cover, blur, add_noise, compress)
 )
 
 

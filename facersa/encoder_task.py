@@ -26,19 +26,20 @@ from tqdm import tqdm
 
 from facersa.compact import CompactCode
 from facersa.encoder import Encoder, Features, Pyramid, Trunk
-from facersa.encoder_data import augment, training_codes
+from facersa.encoder_data import DAMAGE, SCENES, augment, training_codes
 from facersa.errors import CheckpointError
-from facersa.generator import Generator
+from facersa.generator import Generator, fast_on_cuda
 from facersa.head_task import TRAIN_SEED, render_pool
 from facersa.honey import cosine_basis
 from facersa.images import from_uint8, write_atomic
 from facersa.judges import IdentityJudge
-from facersa.rendering import FULL, PREVIEW, Renderer
+from facersa.ops import half_precision
+from facersa.rendering import PREVIEW, Renderer
 from facersa.rotation import WStatistics
 from facersa.training import TrainConfig
 
 PART = 200  # pictures whose features are kept in one file
-LOOKS = 8  # pictures looked at together
+TOGETHER = 8  # pictures looked at together
 READ_SHARE, READ_MOST = 5 / 6, 10_000  # of the pool, for fitting the linear read
 MEASURED = 24  # people, plain ones and encrypted ones
 
@@ -48,10 +49,11 @@ class EncoderRecipe:
     """What is learned from, and how much each term weighs.
 
     Attributes:
-        pictures: "full" or "preview": what the pool is painted by.
-        kept: spoil each picture once and keep its features, or anew at each step.
-        read_learns: whether descent goes on with the linear read; on few pictures it
-            would only learn them by heart.
+        pictures: "full" or "preview": what the pool is painted by, where it is kept.
+        kept: paint and spoil each picture once and keep its features (a CPU), or
+            paint previews and spoil them anew at each step (a GPU).
+        scenes: share of each step's pictures with another shape, light and background
+            (``SCENES``), whose codes nobody knows; only where nothing is kept.
         latent_steps: steps without painting; the rest paints as well.
         unlocked_at: share of all steps after which the last row is unlocked.
         code: mean square error of w, in units of its mean variance.
@@ -64,7 +66,7 @@ class EncoderRecipe:
 
     pictures: str = PREVIEW
     kept: bool = True
-    read_learns: bool = False
+    scenes: float = 0.0
     latent_steps: int = 0
     unlocked_at: float = 0.4
     code: float = 1.0
@@ -119,10 +121,12 @@ class EncoderTask:
         torch.manual_seed(0)  # initial weights
         self.stats = WStatistics.load()
         self.identity = identity
+        self.paint = fast_on_cuda(generator, generator.preview)
         self.pyramid, self.row_judge = Pyramid(), RowJudge()
         self.encoder = Encoder(Trunk(identity, lpips), self.pyramid, self.stats)
         self.encoder.to(self.device)
-        self.pyramid.read.requires_grad_(recipe.read_learns)
+        # Descent would only learn its pictures by heart.
+        self.pyramid.read.requires_grad_(False)
         self.module = nn.ModuleDict(
             {"pyramid": self.pyramid, "row_judge": self.row_judge}
         ).to(self.device)
@@ -145,30 +149,41 @@ class EncoderTask:
         return {"recipe": asdict(self.recipe)}
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
-        """Paint the pool, look at it, and set the scale of each feature."""
+        """Paint the pool and look at it; fit the linear read."""
         self.config = config
         self.first_unread = min(READ_MOST, round(READ_SHARE * config.pool))
         first = TRAIN_SEED + config.seed * config.pool
         self.codes = training_codes(self.generator, config.pool, first)
-        self.pixels = render_pool(
-            self.generator, self.codes, folder / "pool", kind=self.recipe.pictures
-        )
+        if self.recipe.kept:
+            kind = self.recipe.pictures
+            self.pixels = render_pool(
+                self.generator, self.codes, folder / "pool", kind=kind
+            )
         if not (folder / "state").exists():
             self._fit_read(folder)
-        self.features = self._seen_later(folder) if self.recipe.kept else None
+        if self.recipe.kept:
+            self.features = self._seen_later(folder)
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Of ``batch`` random pictures that the linear read was not fitted to."""
+        recipe, batch = self.recipe, self.config.batch
         picked = torch.randint(
-            self.first_unread, len(self.codes), (self.config.batch,), generator=rng
+            self.first_unread, len(self.codes), (batch,), generator=rng
         )
         target = self.codes[picked.to(self.device)]
-        z = self.pyramid(self._features(picked, rng), self._unlocked(step))
+        restaged = 0 if recipe.kept else round(recipe.scenes * batch)
+        if recipe.kept:
+            first = self.first_unread // PART * PART
+            features = self.features.take(picked - first)
+            wanted = from_uint8(self.pixels[picked].numpy()).to(self.device)
+        else:
+            features, wanted = self._staged(target, restaged, rng)
+        z = self.pyramid(features, self._unlocked(step))
         ws = self.encoder.unwhiten(z)
-        recipe = self.recipe
-        gap = self.basis @ (z - self._whiten(target))
+        off = (ws - target)[restaged:]
+        gap = self.basis @ (z - self._whiten(target))[restaged:]
         terms = {
-            "code": recipe.code * (ws - target).square().mean() / self.variance,
+            "code": recipe.code * off.square().mean() / self.variance,
             "visible": recipe.visible * (self.shows * gap.square()).sum((1, 2)).mean(),
             "offset": recipe.offset * (z - z[:, :1]).square().mean(),
         }
@@ -176,7 +191,7 @@ class EncoderTask:
             terms |= self._realism(z, rng)
         figures: dict[str, float] = {}
         if step >= recipe.latent_steps:
-            painted, cosine = self._painted(ws, self._pictures(self.pixels[picked]))
+            painted, cosine = self._painted(ws, wanted)
             terms |= painted
             figures["id_raw"] = cosine.item()
         loss = torch.stack(list(terms.values())).sum()
@@ -188,11 +203,11 @@ class EncoderTask:
         inputs: list[Tensor] = []
         rng = torch.Generator().manual_seed(self.config.seed)
         for start in tqdm(range(0, self.first_unread, PART), desc="look", unit="part"):
-            count = min(PART, self.first_unread - start)
+            end = min(start + PART, self.first_unread)
             if self.recipe.kept:
-                features = self._seen(folder, start).take(torch.arange(count))
+                features = self._seen(folder, start).take(torch.arange(end - start))
             else:
-                features = self._spoiled(torch.arange(start, start + count), rng)
+                features, _ = self._staged(self.codes[start:end], 0, rng)
             if not inputs:
                 self.pyramid.standardise(features)
             inputs.append(self.pyramid.read.inputs(features))
@@ -202,7 +217,7 @@ class EncoderTask:
 
     def _painted(self, ws: Tensor, wanted: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of e4e on previews of ``ws``, and the mean identity cosine."""
-        picture = self.generator.preview(ws)
+        picture = self._preview(ws)
         found, known = self.identity.embed(picture), self.identity.embed(wanted)
         cosine = (found * known).sum(1).mean()
         recipe = self.recipe
@@ -243,22 +258,34 @@ class EncoderTask:
     def _whiten(self, ws: Tensor) -> Tensor:
         return (ws - self.encoder.mean) @ self.whitener
 
-    def _features(self, picked: Tensor, rng: torch.Generator) -> Features:
-        """Of pictures of the pool, by number; kept ones or made anew."""
-        if self.features is None:
-            return self._spoiled(picked, rng)
-        return self.features.take(picked - self.first_unread // PART * PART)
+    @torch.no_grad()
+    def _staged(
+        self, codes: Tensor, restaged: int, rng: torch.Generator
+    ) -> tuple[Features, Tensor]:
+        """Previews of ``codes``, the first ``restaged`` in another scene; spoiled.
+
+        Returns:
+            Features of what was spoiled, and the pictures as they should look.
+        """
+        wanted = self._preview(codes)
+        scenes = augment(wanted[:restaged], rng, SCENES)
+        spoiled = [augment(scenes, rng, DAMAGE), augment(wanted[restaged:], rng)]
+        features = self.encoder.look(torch.cat(spoiled))
+        return features, torch.cat([scenes, wanted[restaged:]])
+
+    def _preview(self, ws: Tensor) -> Tensor:
+        with half_precision(ws.device):
+            picture = self.paint(ws) if ws.requires_grad else self.generator.preview(ws)
+        return picture.float()
 
     @torch.no_grad()
     def _spoiled(self, picked: Tensor, rng: torch.Generator) -> Features:
+        """Of kept pictures, by number."""
         seen = [
-            self.encoder.trunk(augment(self._pictures(self.pixels[some]), rng))
-            for some in picked.split(LOOKS)
+            self.encoder.look(augment(from_uint8(pixels.numpy()).to(self.device), rng))
+            for pixels in self.pixels[picked].split(TOGETHER)
         ]
         return Features(*(torch.cat(x) for x in zip(*seen, strict=True)))
-
-    def _pictures(self, pixels: Tensor) -> Tensor:
-        return from_uint8(pixels.numpy()).to(self.device)
 
     def _seen(self, folder: Path, start: int) -> Features:
         """Features of ``PART`` pictures, spoiled once, in half precision; kept."""
@@ -319,11 +346,9 @@ def encoder_preset(preset: str) -> tuple[TrainConfig, EncoderRecipe]:
         return config, EncoderRecipe(latent_steps=4)
     if preset == "gpu":
         config = TrainConfig(
-            steps=30_000, batch=16, lr=1e-3, pool=20_000, save_every=2000
+            steps=10_000, batch=32, lr=1e-3, pool=20_000, save_every=1000
         )
-        return config, EncoderRecipe(
-            pictures=FULL, kept=False, read_learns=True, latent_steps=5000
-        )
+        return config, EncoderRecipe(kept=False, scenes=0.5, code=0.5, visible=0.5)
     config = TrainConfig(steps=500, batch=4, lr=5e-4, pool=12_000, save_every=25)
     return config, EncoderRecipe()
 

@@ -13,8 +13,9 @@ counted from one, are rows 5 to 8 here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ from facersa.assets import load_tensors
 from facersa.ops import check_shape, haar_synthesis, pixel_norm
 
 BLOCK_CHANNELS = (512, 512, 512, 512, 256, 128, 64)
+Painted = TypeVar("Painted")
 PREVIEW_BLOCKS = 5  # the preview reads the 128 x 128 features after block 4
 
 
@@ -223,6 +225,21 @@ class Generator(nn.Module):
         style = block.haar_style(ws[:, 11])
         style = style / 32  # brings both inputs to about one size
         return features, features * style[:, :, None, None], ws[:, 11:]
+
+
+def fast_on_cuda(
+    generator: Generator, paint: Callable[..., Painted]
+) -> Callable[..., Painted]:
+    """``paint``, compiled, and the generator's features channels last, on CUDA.
+
+    Elsewhere nothing happens. ``paint`` is a function that calls the generator's
+    networks; compiling takes half a minute per shape of its inputs.
+    """
+    if generator.w_avg.device.type != "cuda":
+        return paint
+    for network in (generator.synthesis, generator.head):
+        network.to(memory_format=torch.channels_last)
+    return torch.compile(paint)
 
 
 def shipped_weights(name: str) -> dict[str, Tensor]:

@@ -81,6 +81,8 @@ class SteeredConfig:
         context: rows that steer; none of them is edited.
         axes: leading principal axes of w that are read and written, per row.
         width: of the hidden layer.
+        strength: factor on M. All properties that are exact stay so, whatever it is;
+            it trades likeness for how far the face moves.
     """
 
     num_bits: int = 16
@@ -88,6 +90,7 @@ class SteeredConfig:
     context: tuple[int, ...] = (4, 9)
     axes: int = 32
     width: int = 192
+    strength: float = 1.0
 
 
 def check_layers(layers: tuple[int, ...], context: tuple[int, ...] = ()) -> None:
@@ -228,7 +231,7 @@ class ModulationMapper(nn.Module):
 class SteeredMapper(nn.Module):
     """A shift that is linear in the password and steered by unedited rows.
 
-        M(w, p) = sum_i p_i B_i(context rows of w)
+        M(w, p) = strength * sum_i p_i B_i(context rows of w)
 
     B is a small network, in whitened principal coordinates of w. Exact by
     construction: M(w, 0) = 0, M(w', p) = M(w, p) for every w' the cipher makes
@@ -288,7 +291,7 @@ class SteeredMapper(nn.Module):
     def change(self, ws: Tensor, code: Tensor) -> Tensor:
         """M(w, p), its strength included: (B, edited rows, 512)."""
         moved = torch.einsum("bn,bnra->bra", code, self.directions(ws))
-        return moved @ self.write
+        return self.config.strength * moved @ self.write
 
     def mean_shift(self, ws: Tensor, code: Tensor) -> Tensor:
         """Edit ``ws`` by the shift that is the same for everybody, (B, rows, 512).
@@ -297,7 +300,7 @@ class SteeredMapper(nn.Module):
         """
         directions = self.shifts.bias.view(self.num_bits, len(self.layers), -1)
         moved = torch.einsum("bn,nra->bra", code, directions)
-        return add_rows(ws, self.layers, moved @ self.write)
+        return add_rows(ws, self.layers, self.config.strength * moved @ self.write)
 
     def forward(self, ws: Tensor, code: Tensor) -> Tensor:
         """As ``ModulationMapper.forward``, with the same errors."""
@@ -389,8 +392,8 @@ def load_teacher(device: str | torch.device = "cpu") -> SteeredMapper:
 
 
 def fingerprint(mapper: Mapper) -> str:
-    """16 hex digits that tell one set of trained weights from another."""
-    digest = hashlib.sha256()
+    """16 hex digits that tell one mapper, options and weights, from another."""
+    digest = hashlib.sha256(repr(mapper.config).encode())
     for name, tensor in mapper.state_dict().items():
         digest.update(name.encode() + tensor.half().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -11,7 +11,6 @@ and the training judges look at the pictures.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from facersa.bisenet import BiSeNet
-from facersa.generator import PREVIEW_BLOCKS, Generator
+from facersa.generator import PREVIEW_BLOCKS, Generator, fast_on_cuda
 from facersa.head_task import TRAIN_SEED, varied_codes
 from facersa.imitation import altered_codes, fresh_codes, imitation_loss, whitening
 from facersa.judges import IdentityJudge, Landmarks
@@ -36,6 +35,7 @@ from facersa.losses import (
     single_loss,
 )
 from facersa.mapper import Mapper, PasswordReader, SteeredMapper, build_mapper
+from facersa.ops import half_precision
 from facersa.parsing import BLOCKS as PARSED_BLOCKS
 from facersa.parsing import GeneratorParser
 from facersa.rotation import WStatistics
@@ -61,8 +61,8 @@ class Recipe:
         fit_steps: of the surrogate at the start; a quarter of that at a refit.
         refit_every: latent steps from one refit to the next.
         pairs: largest number m of password pairs in a chain, 2 to 4.
-        every_group: all groups of losses at each painted step (a GPU), or one
-            group drawn at random, the first half of the time (a CPU).
+        every_group: all groups of losses, and the most pairs, at each painted step (a
+            GPU), or one group drawn at random, the first half of the time (a CPU).
         ramp: share of the steps over which recovery grows from 1 % of its weight;
             0 gives it the full weight at once.
     """
@@ -94,7 +94,8 @@ def pool_codes(
 class Painter:
     """Codes to views through the generator and the training judges.
 
-    On CUDA the networks run in bfloat16, channels last, compiled.
+    On CUDA the generator runs in bfloat16, channels last, and compiled where there is
+    something to learn.
     """
 
     def __init__(
@@ -106,12 +107,7 @@ class Painter:
     ) -> None:
         self.generator, self.parser = generator, parser
         self.identity, self.landmarks = identity, landmarks
-        self.paint = self._paint
-        self.cuda = generator.w_avg.device.type == "cuda"
-        if self.cuda:
-            generator.synthesis.to(memory_format=torch.channels_last)
-            generator.head.to(memory_format=torch.channels_last)
-            self.paint = torch.compile(self._paint)
+        self._fast_paint = fast_on_cuda(generator, self._paint)
 
     def _paint(self, ws: Tensor) -> tuple[Tensor, Tensor]:
         synthesis = self.generator.synthesis
@@ -124,11 +120,9 @@ class Painter:
 
     def __call__(self, ws: Tensor, code: Tensor) -> View:
         """Paint ``ws`` (B, 16, 512) at 256 x 256 and look."""
-        half: AbstractContextManager[object] = nullcontext()
-        if self.cuda:
-            half = torch.autocast("cuda", torch.bfloat16)
-        with half:
-            picture, parts = self.paint(ws)
+        paint = self._fast_paint if ws.requires_grad else self._paint
+        with half_precision(ws.device):
+            picture, parts = paint(ws)
         picture, parts = picture.float(), parts.float()
         points = self.landmarks.points(picture)
         return View(code, self.identity.embed(picture), points, picture, parts)
@@ -260,7 +254,8 @@ class MapperTask:
         latent = step_before < self.recipe.latent_steps
         if latent and step_before and step_before % self.recipe.refit_every == 0:
             self._refit(step_before, rng)
-        groups = set(GROUPS)
+        # Of a mapper that is exact, sums are right by construction.
+        groups = set(GROUPS[:2] if self.exact else GROUPS)
         if not (latent or self.recipe.every_group):
             shares = [0.7, 0.3, 0.0] if self.exact else [0.5, 0.25, 0.25]
             drawn = torch.multinomial(torch.tensor(shares), 1, generator=rng)
@@ -295,7 +290,9 @@ class MapperTask:
         self, ws: Tensor, groups: set[str], rng: torch.Generator
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Every code the losses name, of people ``ws``; and the password e1."""
-        pairs = int(torch.randint(2, self.recipe.pairs + 1, (), generator=rng))
+        pairs = self.recipe.pairs
+        if not self.recipe.every_group:  # else all steps have pictures of one number
+            pairs = int(torch.randint(2, pairs + 1, (), generator=rng))
         e = self._passwords(pairs, len(ws), rng)
         wrong, other = altered_codes(e[0], rng), altered_codes(e[0], rng)
         first, last = sorted(torch.randperm(pairs + 1, generator=rng)[:2].tolist())
@@ -411,6 +408,9 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
     if preset == "gpu":
         steps = 6000 + recipe.imitation_steps
         config = TrainConfig(steps=steps, batch=8, lr=1e-3, pool=8000, save_every=500)
+        if mapper == "steered":
+            weights, options = replace(weights, different=5.0), {"axes": 64}
+            recipe = replace(recipe, weights=weights, options=options)
         return config, replace(recipe, every_group=True)
     steps = 600 if mapper == "steered" else 450 + recipe.imitation_steps
     config = TrainConfig(steps=steps, batch=1, lr=1e-3, pool=3000, save_every=50)

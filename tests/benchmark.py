@@ -9,7 +9,8 @@ all rows). Sliders: in a real Jupyter kernel, from the message that a hand moved
 one to the message with the new picture; the reference is ``Renderer.preview``
 alone, in the same kernel. Rounds alternate between the candidates, so that a busy
 moment hits all. Training: forward and backward for each person of a step, on CUDA
-where there is one; the reference is one person a step of the steered mapper.
+where there is one; the reference is one person a step of the steered mapper. And, on
+CUDA only, previews with their gradients, plain and as training has them.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ import torch
 from live_kernel import LiveKernel
 
 from facersa import assets
-from facersa.generator import load_generator
+from facersa.generator import fast_on_cuda, load_generator
 from facersa.judges import load_identity, load_landmarks, load_lpips
 from facersa.live import REST
 from facersa.mapper import load_teacher
 from facersa.mapper_task import MapperTask, mapper_preset
+from facersa.ops import half_precision
 from facersa.parsing import load_parser
 from facersa.rendering import Renderer
 
@@ -168,12 +170,40 @@ def training() -> dict[str, list[float]]:
     return found
 
 
+def gradients(together: int = 64) -> dict[str, list[float]]:
+    """Seconds to paint previews and go back to their codes, on CUDA."""
+    generator = load_generator("cuda")
+    ws = generator.sample(range(together), 0.85).requires_grad_(True)
+
+    def seconds(paint: Callable[[torch.Tensor], torch.Tensor]) -> list[float]:
+        found = []
+        for _ in range(ROUNDS + 2):
+            torch.cuda.synchronize()
+            begin = time.perf_counter()
+            with half_precision(ws.device):
+                picture = paint(ws)
+            picture.float().square().mean().backward()
+            torch.cuda.synchronize()
+            found.append(time.perf_counter() - begin)
+        return found[2:]
+
+    plain = seconds(generator.preview)
+    compiled = fast_on_cuda(generator, generator.preview)
+    return {
+        f"{together} previews and gradients": plain,
+        "the same, channels last": seconds(generator.preview),
+        "the same, channels last, compiled": seconds(compiled),
+    }
+
+
 def main() -> None:
     """Print how busy the machine is, painting, sliders and training."""
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before we begin")
     report(painting())
     report(slider_latency())
     report(training())
+    if torch.cuda.is_available():
+        report(gradients())
     print(f"load {os.getloadavg()[0]:.1f} at the end")
 
 

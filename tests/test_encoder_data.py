@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from facersa.encoder_data import CHANGES, Change, augment, training_codes
+from facersa.encoder_data import (
+    CHANGES,
+    DAMAGE,
+    SCENES,
+    Change,
+    augment,
+    relight,
+    training_codes,
+    warp,
+)
 from facersa.generator import Generator
 from facersa.head_task import varied_codes
 from facersa.rotation import RotationCipher
@@ -29,7 +38,9 @@ def test_every_fourth_person_is_encrypted_and_all_repeat(generator: Generator) -
         assert torch.equal(changed[index], expected)
 
 
-@pytest.mark.parametrize("change", [change for change, _ in CHANGES])
+@pytest.mark.parametrize(
+    "change", list(dict.fromkeys(change for change, _ in (*CHANGES, *SCENES)))
+)
 def test_each_change_changes_but_keeps_what_it_is(change: Change) -> None:
     images = pictures()
     spoiled = change(images, images, torch.Generator().manual_seed(0))
@@ -46,6 +57,26 @@ def test_the_middle_of_the_face_keeps_its_scene_and_the_edge_does_not() -> None:
     spoiled = swap(images, images, torch.Generator().manual_seed(0))
     moved = (spoiled - images).abs().mean((0, 1))
     assert moved[60:76, 60:76].max() < 0.01 < 0.1 < moved[:8, :8].mean()
+
+
+def test_a_warp_moves_places_and_light_does_not() -> None:
+    grid = torch.zeros(1, 3, 128, 128)
+    grid[..., 64, :] = 1.0  # one bright line
+    many = grid.expand(20, -1, -1, -1)
+    bent = warp(many, many, torch.Generator().manual_seed(0))[:, 0].argmax(1).float()
+    assert 1 < (bent - 64).std() < 4  # 2 % of the side are 2.6
+    assert bent.diff().abs().max() <= 2  # smoothly
+    lit = relight(grid, grid, torch.Generator().manual_seed(0))[0, 0]
+    assert (lit.argmax(0) == 64).all()
+    assert lit[0, 0] != lit[-1, -1]
+
+
+def test_damage_is_what_is_to_be_undone_and_scenes_are_not() -> None:
+    damage = {change for change, _ in DAMAGE}
+    assert damage < {change for change, _ in CHANGES}
+    assert not damage & {change for change, _ in SCENES}
+    images, rng = pictures(), torch.Generator()
+    assert torch.equal(augment(images, rng, ()), images)
 
 
 def test_augmenting_repeats_and_leaves_some_pictures_alone() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from facersa.encoder import Pyramid
 from facersa.encoder_task import (
@@ -96,15 +97,57 @@ def test_kept_features_are_those_of_the_trunk(generator: Generator, pool: Path) 
     kept = load_file(pool / "features.000000.safetensors")
     assert torch.equal(kept["identity"], task.features.identity)
     assert len(task.features.coarse) == SMOKE.pool
-    fresh = make(generator, replace(RECIPE, kept=False))
-    fresh.prepare(SMOKE, pool)
-    assert fresh.features is None
-    picked = torch.arange(2)
-    one, two = (
-        fresh._features(picked, torch.Generator().manual_seed(seed)).fine
-        for seed in (0, 4)
-    )
-    assert not torch.equal(one, two)  # spoiled anew
+
+
+def test_nothing_is_kept_where_pictures_are_painted_anew(
+    generator: Generator, tmp_path: Path
+) -> None:
+    task = make(generator, replace(RECIPE, kept=False, scenes=0.5, latent_steps=0))
+    task.prepare(SMOKE, tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert task.pyramid.read.up.weight.any()  # fitted
+    codes = task.codes[:2]
+    with torch.no_grad():
+        clean = generator.preview(codes)
+    seen = [
+        task._staged(codes, 1, torch.Generator().manual_seed(seed)) for seed in (0, 4)
+    ]
+    (one, first), (two, second) = seen
+    assert not torch.equal(one.fine, two.fine)  # spoiled anew
+    assert not torch.equal(first[0], second[0])  # each time another scene
+    assert not torch.equal(first[0], clean[0])
+    assert torch.equal(first[1], clean[1]) and torch.equal(second[1], clean[1])
+
+
+def test_nobody_knows_the_code_of_another_scene(
+    generator: Generator, tmp_path: Path
+) -> None:
+    """Its error does not count, that of the picture does."""
+    task = make(generator, replace(RECIPE, kept=False, scenes=0.5, latent_steps=0))
+    task.prepare(SMOKE, tmp_path)
+    staged = task._staged
+
+    def told(codes: Tensor, restaged: int, rng: torch.Generator) -> object:
+        assert restaged == 1 and len(codes) == 2
+        features, wanted = staged(codes, restaged, rng)
+        picked.append(codes)
+        return features, wanted
+
+    picked: list[Tensor] = []
+    task._staged = told  # type: ignore[assignment, method-assign]
+    _, figures = task.loss(0, torch.Generator().manual_seed(0))
+    assert figures["lpips"] > 0
+    features, _ = staged(picked[0], 1, _after_picking(task))
+    with torch.no_grad():
+        ws = task.encoder.unwhiten(task.pyramid(features, task._unlocked(0)))
+    known = (ws - picked[0])[1:].square().mean() / task.variance
+    assert figures["code"] == pytest.approx(float(known), rel=1e-3)
+
+
+def _after_picking(task: EncoderTask) -> torch.Generator:
+    rng = torch.Generator().manual_seed(0)
+    torch.randint(task.first_unread, len(task.codes), (SMOKE.batch,), generator=rng)
+    return rng
 
 
 @pytest.mark.slow
@@ -134,6 +177,7 @@ def test_a_pool_of_another_size_is_refused(generator: Generator, pool: Path) -> 
 
 def test_presets_say_how_they_paint() -> None:
     config, recipe = encoder_preset("gpu")
-    assert recipe.pictures == "full" and not recipe.kept
+    assert not recipe.kept and 0 < recipe.scenes < 1
     assert recipe.latent_steps < config.steps
-    assert encoder_preset("cpu")[1].kept
+    kept = encoder_preset("cpu")[1]
+    assert kept.kept and kept.pictures == "preview"

@@ -488,6 +488,11 @@ def test_train_refuses_a_folder_without_a_run(
 ) -> None:
     assert run("train", "head", "--resume", tmp_path / "none") == 1
     assert "no run to go on with" in capsys.readouterr().err
+    for options in (("--resume", tmp_path), ("-o", tmp_path / "new")):
+        steps = 5 if "--resume" in options else 0
+        assert run("train", "head", "--steps", steps, *options) == 1
+        assert "--steps is for a new run" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
     if not torch.cuda.is_available():
         output = tmp_path / "run"
         assert run("train", "head", "--device", "cuda", "-o", output) == 1

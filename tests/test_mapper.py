@@ -152,6 +152,18 @@ def test_the_steered_mapper_in_single_precision_is_exact_enough(ws: Tensor) -> N
     assert (back - ws).abs().max() < 1e-5
 
 
+def test_strength_lengthens_every_shift_and_names_another_mapper(ws: Tensor) -> None:
+    torch.manual_seed(0)
+    one = SteeredMapper()
+    two = SteeredMapper(SteeredConfig(strength=2.0))
+    two.load_state_dict(one.state_dict())
+    code = torch.randint(2, (len(ws), 16)) - 0.5
+    torch.testing.assert_close(two.change(ws, code), 2 * one.change(ws, code))
+    moved = [mapper.mean_shift(ws, code) - ws for mapper in (one, two)]
+    torch.testing.assert_close(moved[1], 2 * moved[0], rtol=1e-4, atol=1e-5)
+    assert fingerprint(one) != fingerprint(two)
+
+
 def test_steering_depends_on_the_person_but_not_on_edited_rows(ws: Tensor) -> None:
     mapper = SteeredMapper()
     torch.nn.init.normal_(mapper.shifts.weight)

@@ -16,6 +16,7 @@ from facersa.generator import Generator
 from facersa.judges import load_identity, load_landmarks, load_lpips
 from facersa.mapper import MAPPERS, SteeredMapper, build_mapper
 from facersa.mapper_task import (
+    GROUPS,
     MapperTask,
     Painter,
     Recipe,
@@ -87,6 +88,19 @@ def test_the_gpu_recipe_takes_every_group_at_each_step(
     assert expected | {"lpips", "parts", "reader", "hinge"} <= set(figures)
     gradients = [p.grad for p in task.mapper.parameters()]
     assert all(g is not None and torch.isfinite(g).all() for g in gradients)
+
+
+def test_with_every_group_each_step_has_pictures_of_one_number(
+    make_task: MakeTask,
+) -> None:
+    """So that one compiled network serves all of them."""
+    for kind, number in (("faithful", 11), ("steered", 6)):
+        task = make_task(replace(mapper_preset("gpu", kind)[1], imitation_steps=0))
+        ws = task.generator.sample([1], 0.7)
+        groups = set(GROUPS[:2] if task.exact else GROUPS)
+        for seed in range(4):
+            codes, _ = task._codes(ws, groups, torch.Generator().manual_seed(seed))
+            assert len({id(code) for code in codes.values()}) == number, kind
 
 
 def test_recovery_grows_to_its_full_weight(make_task: MakeTask) -> None:
