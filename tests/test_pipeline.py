@@ -162,7 +162,9 @@ def test_kept_detail_is_the_photograph_around_the_face(
     kept = engine.encrypt(inversion, there, detail=True)
     assert torch.equal(kept.face, plain.face)  # the painted face is the same
     back = engine.decrypt(kept.data, back_again)
-    assert psnr(back.image, expected).item() > 40
+    whole = (kept.image.abs() < 1).all(1, keepdim=True)  # what is cut off is lost
+    assert psnr(torch.where(whole, back.image, expected), expected).item() > 40
+    assert psnr(back.image, expected).item() > 35
     # Between oval and edge of the square the picture is closer to the photograph.
     left, (top, bottom) = where.quad[:, 0].min(), where.quad[[0, 2], 1]
     middle = int(top + bottom) // 2
