@@ -33,7 +33,6 @@ from facersa.head_task import TRAIN_SEED, render_pool
 from facersa.honey import cosine_basis
 from facersa.images import from_uint8, write_atomic
 from facersa.judges import IdentityJudge
-from facersa.ops import half_precision
 from facersa.rendering import PREVIEW, Renderer
 from facersa.rotation import WStatistics
 from facersa.training import TrainConfig
@@ -217,7 +216,7 @@ class EncoderTask:
 
     def _painted(self, ws: Tensor, wanted: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of e4e on previews of ``ws``, and the mean identity cosine."""
-        picture = self._preview(ws)
+        picture = self.paint(ws).float()
         found, known = self.identity.embed(picture), self.identity.embed(wanted)
         cosine = (found * known).sum(1).mean()
         recipe = self.recipe
@@ -267,16 +266,11 @@ class EncoderTask:
         Returns:
             Features of what was spoiled, and the pictures as they should look.
         """
-        wanted = self._preview(codes)
+        wanted = self.paint(codes).float()
         scenes = augment(wanted[:restaged], rng, SCENES)
         spoiled = [augment(scenes, rng, DAMAGE), augment(wanted[restaged:], rng)]
         features = self.encoder.look(torch.cat(spoiled))
         return features, torch.cat([scenes, wanted[restaged:]])
-
-    def _preview(self, ws: Tensor) -> Tensor:
-        with half_precision(ws.device):
-            picture = self.paint(ws) if ws.requires_grad else self.generator.preview(ws)
-        return picture.float()
 
     @torch.no_grad()
     def _spoiled(self, picked: Tensor, rng: torch.Generator) -> Features:

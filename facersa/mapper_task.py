@@ -35,7 +35,6 @@ from facersa.losses import (
     single_loss,
 )
 from facersa.mapper import Mapper, PasswordReader, SteeredMapper, build_mapper
-from facersa.ops import half_precision
 from facersa.parsing import BLOCKS as PARSED_BLOCKS
 from facersa.parsing import GeneratorParser
 from facersa.rotation import WStatistics
@@ -107,7 +106,7 @@ class Painter:
     ) -> None:
         self.generator, self.parser = generator, parser
         self.identity, self.landmarks = identity, landmarks
-        self._fast_paint = fast_on_cuda(generator, self._paint)
+        self.paint = fast_on_cuda(generator, self._paint)
 
     def _paint(self, ws: Tensor) -> tuple[Tensor, Tensor]:
         synthesis = self.generator.synthesis
@@ -120,10 +119,7 @@ class Painter:
 
     def __call__(self, ws: Tensor, code: Tensor) -> View:
         """Paint ``ws`` (B, 16, 512) at 256 x 256 and look."""
-        paint = self._fast_paint if ws.requires_grad else self._paint
-        with half_precision(ws.device):
-            picture, parts = paint(ws)
-        picture, parts = picture.float(), parts.float()
+        picture, parts = (x.float() for x in self.paint(ws))
         points = self.landmarks.points(picture)
         return View(code, self.identity.embed(picture), points, picture, parts)
 

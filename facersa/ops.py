@@ -6,8 +6,6 @@ wavelet bands of side S become one map of side 2S, with no interpolation.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,13 +23,6 @@ def check_shape(tensor: Tensor, *shape: int | None, name: str = "tensor") -> Non
             f"{name} must have shape ({want}), got {tuple(tensor.shape)}; "
             "check what was passed in."
         )
-
-
-def half_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Where bfloat16 is fast (CUDA), networks inside compute in it; else nothing."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", torch.bfloat16)
-    return nullcontext()
 
 
 def pixel_norm(x: Tensor, dim: int = -1, eps: float = 1e-8) -> Tensor:

@@ -35,7 +35,6 @@ from facersa.judges import load_identity, load_landmarks, load_lpips
 from facersa.live import REST
 from facersa.mapper import load_teacher
 from facersa.mapper_task import MapperTask, mapper_preset
-from facersa.ops import half_precision
 from facersa.parsing import load_parser
 from facersa.rendering import Renderer
 
@@ -180,7 +179,7 @@ def gradients(together: int = 64) -> dict[str, list[float]]:
         for _ in range(ROUNDS + 2):
             torch.cuda.synchronize()
             begin = time.perf_counter()
-            with half_precision(ws.device):
+            with torch.autocast("cuda", torch.bfloat16):
                 picture = paint(ws)
             picture.float().square().mean().backward()
             torch.cuda.synchronize()

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from facersa import assets
-from facersa.generator import Generator
+from facersa.generator import Generator, fast_on_cuda
 from facersa.images import resize
 from facersa.judges import load_identity
 from facersa.rendering import Renderer
@@ -130,3 +130,7 @@ def test_shapes_are_checked(generator: Generator) -> None:
         generator.synthesize(torch.zeros(1, 18, 512))
     with pytest.raises(ValueError, match="z must have shape"):
         generator.map(torch.zeros(512))
+
+
+def test_on_a_cpu_nothing_is_compiled(generator: Generator) -> None:
+    assert fast_on_cuda(generator, generator.preview) == generator.preview
