@@ -24,7 +24,7 @@ from facersa.evaluation import FIRST_SEED, Cipher, Panel, or_none, property_code
 from facersa.generator import Generator
 from facersa.head_task import TRAIN_SEED, varied_codes
 from facersa.imitation import imitation_loss, whitening
-from facersa.mapper import Mapper, SteeredMapper, build_mapper, fingerprint
+from facersa.mapper import ExactMapper, Mapper, build_mapper, fingerprint
 from facersa.metrics import bootstrap
 from facersa.rendering import Renderer
 from facersa.rotation import WStatistics
@@ -67,7 +67,7 @@ class Copying:
     name = "ablation"
 
     def __init__(
-        self, mapper: Mapper, generator: Generator, teacher: SteeredMapper
+        self, mapper: Mapper, generator: Generator, teacher: ExactMapper
     ) -> None:
         self.module: nn.Module = mapper
         self.product: nn.Module = mapper
@@ -136,7 +136,7 @@ def identities(
 
 def ablate(
     generator: Generator,
-    teacher: SteeredMapper,
+    teacher: ExactMapper,
     *,
     steps: int = 1500,
     n: int = 16,
@@ -148,7 +148,7 @@ def ablate(
 
     Args:
         generator: paints the pictures.
-        teacher: whose mean shift is copied.
+        teacher: what is copied.
         steps: of each variant, 32 people a step.
         n: people whose pictures are judged; codes are compared for 256.
         seed: of weights, training and people.

@@ -173,7 +173,9 @@ def build_parser() -> argparse.ArgumentParser:
         "form; the statistics that the rotation cipher uses; the clusters of the "
         "parsing loss; the table of bits for codes in pixels",
     )
-    train.add_argument("--mapper", choices=["steered", "faithful"], default="steered")
+    train.add_argument(
+        "--mapper", choices=["steered", "faithful", "ring"], default="steered"
+    )
     train.add_argument("--preset", choices=["smoke", "cpu", "gpu"], default="cpu")
     train.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     train.add_argument(
@@ -239,9 +241,10 @@ def _add_cipher(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cipher", choices=["rotation", "mapper"], default="rotation")
     command.add_argument(
         "--mapper",
-        choices=["steered", "faithful"],
+        choices=["steered", "faithful", "ring"],
         default="steered",
-        help="which trained mapper: ours, exact (default), or the paper's",
+        help="which trained mapper: one of ours, exact (steered is the default), or "
+        "faithful, the paper's",
     )
     command.add_argument(
         "--layers",

@@ -306,3 +306,17 @@ def contact_sheet(
         )
         tiles.append(from_uint8(np.asarray(tile)))
     return grid(torch.cat(tiles), columns, pad=8)
+
+
+def check_output(path: str, *sources: str) -> Path:
+    """Fail before the long work, not after it."""
+    output = Path(path)
+    if not output.parent.is_dir():
+        raise ImageError(f"the folder {output.parent} does not exist; make it first.")
+    if output.is_dir():
+        raise ImageError(f"{output} is a folder; name a file in it.")
+    if not os.access(output.parent, os.W_OK):
+        raise ImageError(f"the folder {output.parent} is not writable; choose another.")
+    if any(output.exists() and output.samefile(s) for s in sources if Path(s).exists()):
+        raise ImageError(f"{output} is the input itself; choose another name.")
+    return output

@@ -1,9 +1,9 @@
-"""What training draws, and the first lesson of a mapper: copy a known shift.
+"""What training draws, and the first lesson of a mapper: copy one that is exact.
 
-A steered mapper has a part that is the same for everybody, a shift linear in the
-password. It has every exact property, so a mapper that learns from its own
-mistakes only, as the paper's must, gets a start from it where passwords matter
-and d undoes e. The lesson is in code space and costs next to nothing.
+A ring, or the part of a steered mapper that is the same for everybody, has every
+exact property, so a mapper that learns from its own mistakes only, as the paper's
+must, gets a start from it where passwords matter and d undoes e. The lesson is in
+code space and costs next to nothing.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from facersa.mapper import Mapper, SteeredMapper
+from facersa.mapper import ExactMapper, Mapper
 from facersa.rotation import WStatistics
 
-AXES = 128  # leading principal axes of w in which training sees a code
+AXES = 512  # principal axes of w in which training sees a code: all there are
+MOST = 4  # passwords of a chain or a sum
 
 
 def whitening(statistics: WStatistics, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean (512,) and matrix (512, AXES): (w - mean) @ matrix has unit variance."""
+    """Mean (512,) and matrix (512, AXES): (w - mean) @ matrix has unit variance.
+
+    Also the axes along which people hardly differ count: steps along them change a
+    picture too, and what training does not see it does not hold back.
+    """
     axes = statistics.eigenvectors[:, :AXES] / statistics.eigenvalues[:AXES].sqrt()
     return statistics.mean.float().to(device), axes.float().to(device)
 
@@ -39,22 +44,27 @@ def altered_codes(code: Tensor, rng: torch.Generator) -> Tensor:
 
 def imitation_loss(
     mapper: Mapper,
-    teacher: SteeredMapper,
+    teacher: ExactMapper,
     ws: Tensor,
     axes: Tensor,
     rng: torch.Generator,
 ) -> Tensor:
-    """Mean squared error of ``mapper`` against the teacher's mean shift, whitened.
+    """Mean squared error of ``mapper`` against the teacher's lesson, whitened.
 
-    People (B, 16, 512) come plain or encrypted once, and codes are sums of none to
-    three passwords, so that zero and sums are part of the lesson.
+    People (B, 16, 512) come plain or encrypted, by up to four passwords. Half of the
+    codes are single passwords, the others sums of none to four, and some undo all that
+    was done, so that zero, sums and the way back are part of the lesson.
     """
-    e = fresh_codes(4, len(ws), mapper.num_bits, rng).to(ws)
-    before, now = (torch.randint(k, (1, len(ws), 1), generator=rng) for k in (3, 4))
-    order = torch.arange(3)[:, None, None]
-    code = (e[:3] * (order < now).to(e)).sum(0)
+    count = len(ws)
+    e = fresh_codes(2 * MOST, count, mapper.num_bits, rng).to(ws)
+    done, now = torch.randint(MOST + 1, (2, count, 1), generator=rng).to(ws.device)
+    single, undo = (torch.rand(2, count, 1, generator=rng) < 0.5).to(ws.device)
+    order = torch.arange(MOST, device=ws.device)[:, None, None]
+    before = (e[:MOST] * (order < done)).sum(0)
+    code = (e[MOST:] * (order < torch.where(single, 1, now))).sum(0)
+    code = torch.where(undo & ~single & (done > 0), -before, code)
     with torch.no_grad():
-        start = teacher.mean_shift(ws, e[3] * (before[0] > 0).to(e))
-        want = teacher.mean_shift(start, code)
+        start = teacher.lesson(ws, before)
+        want = teacher.lesson(start, code)
     gap = (mapper(start, code) - want)[:, list(mapper.layers)]
     return (gap @ axes).square().mean()

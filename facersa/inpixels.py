@@ -32,7 +32,7 @@ from facersa.watermark import CAPACITY, MIN_SIDE, STEPS, embed, read
 
 VERSION = 1  # also of the table in ``CompactCode.load``
 NONCE = b"facersa pix1"  # one salt a picture, so one nonce for all
-CIPHERS = ("rotation", "steered", "faithful")
+CIPHERS = ("rotation", "steered", "faithful", "ring")
 # Bits beside the cipher's number, for what changes how a face is painted back. Where
 # none is set the mark is as it always was; versions before them ask for an upgrade.
 FLAGS = {"others": 0x40, "detail": 0x20}

@@ -9,11 +9,8 @@ One network serves both directions: e encrypts and d = -e decrypts. Nothing in
 this form makes d undo e; the losses have to teach it. ``ModulationMapper`` is
 the published network with each of its quirks a named option.
 
-``SteeredMapper`` is ours. It keeps the form but looks only at rows that it does
-not edit. They are the same before and after, so M(w, p) is a shift that depends
-on the person and the password and on nothing the cipher changes: shifts commute,
-and where M is linear in p they add up. Properties (c), (f), (g) and (h) then hold
-exactly, with no training; what remains to be learned is which shift.
+Two mappers of ours keep the form and are exact by construction: ``SteeredMapper`` in
+``steered`` and ``RingMapper`` in ``ring``.
 """
 
 from __future__ import annotations
@@ -29,13 +26,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facersa.errors import AssetError, PasswordError
+from facersa.edits import SLOPE, W_DIM, add_rows, check_code, check_layers, check_ws
+from facersa.errors import AssetError
 from facersa.generator import shipped_weights
-from facersa.ops import check_shape, pixel_norm
-from facersa.rotation import WStatistics
-
-W_DIM = 512
-SLOPE = 0.01  # of every LeakyReLU, as published
+from facersa.ops import pixel_norm
+from facersa.ring import RingConfig, RingMapper
+from facersa.steered import SteeredConfig, SteeredMapper
 
 
 @dataclass(frozen=True)
@@ -69,62 +65,6 @@ class MapperConfig:
     def published(cls) -> MapperConfig:
         """As the authors' inference code fixes it."""
         return cls(norm="rows", last_activation=True, odd=False)
-
-
-@dataclass(frozen=True)
-class SteeredConfig:
-    """What rebuilds a ``SteeredMapper``.
-
-    Attributes:
-        num_bits: length N of a password code.
-        layers: edited rows, 0-based.
-        context: rows that steer; none of them is edited.
-        axes: leading principal axes of w that are read and written, per row.
-        width: of the hidden layer.
-        strength: factor on M. All properties that are exact stay so, whatever it is;
-            it trades likeness for how far the face moves.
-    """
-
-    num_bits: int = 16
-    layers: tuple[int, ...] = (5, 6, 7, 8)
-    context: tuple[int, ...] = (4, 9)
-    axes: int = 32
-    width: int = 192
-    strength: float = 1.0
-
-
-def check_layers(layers: tuple[int, ...], context: tuple[int, ...] = ()) -> None:
-    """Raise ``ValueError`` unless the rows differ and no context row is edited."""
-    rows = [*layers, *context]
-    if not layers or min(rows) < 0 or len(set(rows)) != len(rows):
-        raise ValueError(
-            f"layers {layers} and context {context} must be different rows from 0 "
-            "up, and at least one layer; choose others."
-        )
-
-
-def check_code(code: Tensor, ws: Tensor, num_bits: int) -> Tensor:
-    """The (B, N) code for ``ws`` (B, rows, 512), one for all being repeated.
-
-    Raises:
-        PasswordError: another length or number of codes.
-    """
-    if code.ndim != 2 or code.shape[1] != num_bits or len(code) not in (1, len(ws)):
-        raise PasswordError(
-            f"expected codes of shape (1 or {len(ws)}, {num_bits}), got "
-            f"{tuple(code.shape)}; make them with num_bits={num_bits}."
-        )
-    return code.to(ws).expand(len(ws), -1)
-
-
-def check_ws(ws: Tensor, rows: tuple[int, ...]) -> None:
-    """Raise ``ValueError`` unless ``ws`` (B, rows, 512) has all of ``rows``."""
-    check_shape(ws, None, None, W_DIM, name="ws")
-    if ws.shape[1] <= max(rows):
-        raise ValueError(
-            f"ws must have more than {max(rows)} rows, got {ws.shape[1]}; pass the "
-            "W+ code."
-        )
 
 
 class PasswordConverter(nn.Module):
@@ -228,87 +168,6 @@ class ModulationMapper(nn.Module):
         return add_rows(ws, self.layers, self.config.strength * change)
 
 
-class SteeredMapper(nn.Module):
-    """A shift that is linear in the password and steered by unedited rows.
-
-        M(w, p) = strength * sum_i p_i B_i(context rows of w)
-
-    B is a small network, in whitened principal coordinates of w. Exact by
-    construction: M(w, 0) = 0, M(w', p) = M(w, p) for every w' the cipher makes
-    of w, and M(w, p + q) = M(w, p) + M(w, q).
-
-    Args:
-        config: sizes and rows.
-        statistics: of w; those in the package where none are given.
-    """
-
-    mean: Tensor
-    read: Tensor
-    write: Tensor
-
-    def __init__(
-        self,
-        config: SteeredConfig | None = None,
-        statistics: WStatistics | None = None,
-    ) -> None:
-        super().__init__()
-        config = SteeredConfig() if config is None else config
-        check_layers(config.layers, config.context)
-        self.config = config
-        self.layers, self.num_bits = config.layers, config.num_bits
-        stats = WStatistics.load() if statistics is None else statistics
-        axes = stats.eigenvectors[:, : config.axes]
-        root = stats.eigenvalues[: config.axes].sqrt()
-        for name, value in {
-            "mean": stats.mean,
-            "read": axes / root,
-            "write": (axes * root).T.contiguous(),
-        }.items():
-            self.register_buffer(name, value.float(), persistent=False)
-        self.trunk = nn.Sequential(
-            nn.Linear(len(config.context) * config.axes, config.width),
-            nn.LeakyReLU(SLOPE),
-            nn.Linear(config.width, config.width),
-            nn.LeakyReLU(SLOPE),
-        )
-        shifts = config.num_bits * len(config.layers) * config.axes
-        self.shifts = nn.Linear(config.width, shifts)
-        # To begin with, a random shift that all rows share, about as long as that
-        # from one person to another: rows that agree make the better faces.
-        start = torch.randn(config.num_bits, 1, config.axes)
-        start = (start * 2.4 / config.num_bits**0.5).expand(-1, len(config.layers), -1)
-        with torch.no_grad():
-            self.shifts.bias.copy_(start.flatten())
-
-    def directions(self, ws: Tensor) -> Tensor:
-        """B: what one unit of each password entry adds, (B, N, edited rows, axes)."""
-        context = (ws[:, list(self.config.context)] - self.mean) @ self.read
-        # Divided, so that a step of Adam moves both parts of B about as far.
-        hidden = self.trunk(context.flatten(1)) / self.config.width**0.5
-        shifts = self.shifts(hidden)
-        return shifts.view(len(ws), self.num_bits, len(self.layers), -1)
-
-    def change(self, ws: Tensor, code: Tensor) -> Tensor:
-        """M(w, p), its strength included: (B, edited rows, 512)."""
-        moved = torch.einsum("bn,bnra->bra", code, self.directions(ws))
-        return self.config.strength * moved @ self.write
-
-    def mean_shift(self, ws: Tensor, code: Tensor) -> Tensor:
-        """Edit ``ws`` by the shift that is the same for everybody, (B, rows, 512).
-
-        What a mapper that reads the edited rows can hope to copy exactly.
-        """
-        directions = self.shifts.bias.view(self.num_bits, len(self.layers), -1)
-        moved = torch.einsum("bn,nra->bra", code, directions)
-        return add_rows(ws, self.layers, self.config.strength * moved @ self.write)
-
-    def forward(self, ws: Tensor, code: Tensor) -> Tensor:
-        """As ``ModulationMapper.forward``, with the same errors."""
-        check_ws(ws, (*self.layers, *self.config.context))
-        change = self.change(ws, check_code(code, ws, self.num_bits))
-        return add_rows(ws, self.layers, change)
-
-
 class PasswordReader(nn.Module):
     """Training aid: guess the password (B, N) from the first edited row (B, 512)."""
 
@@ -327,14 +186,9 @@ class PasswordReader(nn.Module):
         return self.network(row)
 
 
-def add_rows(ws: Tensor, layers: tuple[int, ...], change: Tensor) -> Tensor:
-    """``ws`` (B, rows, D) with ``change`` (B, len(layers), D) added to ``layers``."""
-    index = torch.tensor(layers, device=ws.device)
-    return ws.index_add(1, index, change.to(ws.dtype))
-
-
-Mapper = ModulationMapper | SteeredMapper
-MAPPERS = ("faithful", "steered")
+ExactMapper = SteeredMapper | RingMapper  # d undoes e, sums are chains: by construction
+Mapper = ModulationMapper | ExactMapper
+MAPPERS = ("faithful", "steered", "ring")
 
 
 def build_mapper(kind: str, config: Mapping[str, Any] | None = None) -> Mapper:
@@ -350,7 +204,15 @@ def build_mapper(kind: str, config: Mapping[str, Any] | None = None) -> Mapper:
     }
     if kind == "faithful":
         return ModulationMapper(MapperConfig(**given))
+    if kind == "ring":
+        return RingMapper(RingConfig(**given))
     return SteeredMapper(SteeredConfig(**given))
+
+
+def kind_of(mapper: Mapper) -> str:
+    """Which of ``MAPPERS`` it is."""
+    kinds = {ModulationMapper: "faithful", SteeredMapper: "steered", RingMapper: "ring"}
+    return kinds[type(mapper)]
 
 
 def mapper_card(kind: str) -> dict[str, Any]:
@@ -380,14 +242,14 @@ def load_mapper(kind: str = "steered", device: str | torch.device = "cpu") -> Ma
     return mapper.to(device).eval().requires_grad_(False)
 
 
-def load_teacher(device: str | torch.device = "cpu") -> SteeredMapper:
-    """The shipped steered mapper, for others to imitate.
+def load_teacher(kind: str = "ring", device: str | torch.device = "cpu") -> ExactMapper:
+    """A shipped mapper that is exact, "ring" or "steered", for others to imitate.
 
     Raises:
         AssetError: it is missing.
     """
-    mapper = load_mapper("steered", device)
-    assert isinstance(mapper, SteeredMapper)
+    mapper = load_mapper(kind, device)
+    assert isinstance(mapper, ExactMapper)
     return mapper
 
 

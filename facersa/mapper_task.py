@@ -1,11 +1,11 @@
 """Training a mapper: faces, passwords, pictures and the three groups of losses.
 
-Up to three stages. In the *imitation* stage a mapper copies the mean shift of a
-trained steered mapper, in code space: a start where d already undoes e and
-passwords already matter. In the *latent* stage the surrogate network guesses what
-the judges would say, many codes a step; it is fitted again on the mapper's own
-outputs as training goes on. In the *painted* stage the generator paints every code
-and the training judges look at the pictures.
+Up to three stages. In the *imitation* stage a mapper copies a trained one that is
+exact, in code space: a start where d already undoes e and passwords already matter. In
+the *latent* stage the surrogate network guesses what the judges would say, many codes a
+step; it is fitted again on the mapper's own outputs as training goes on. In the
+*painted* stage the generator paints every code and the training judges look at the
+pictures.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from facersa.bisenet import BiSeNet
+from facersa.directions import identity_directions, slopes
 from facersa.generator import PREVIEW_BLOCKS, Generator, fast_on_cuda
 from facersa.head_task import TRAIN_SEED, varied_codes
 from facersa.imitation import altered_codes, fresh_codes, imitation_loss, whitening
@@ -34,7 +35,13 @@ from facersa.losses import (
     sequential_loss,
     single_loss,
 )
-from facersa.mapper import Mapper, PasswordReader, SteeredMapper, build_mapper
+from facersa.mapper import (
+    ExactMapper,
+    Mapper,
+    PasswordReader,
+    RingMapper,
+    build_mapper,
+)
 from facersa.parsing import BLOCKS as PARSED_BLOCKS
 from facersa.parsing import GeneratorParser
 from facersa.rotation import WStatistics
@@ -49,12 +56,14 @@ class Recipe:
     """What is trained, and its schedule.
 
     Attributes:
-        mapper: "faithful" or "steered".
+        mapper: "faithful", "steered" or "ring".
         options: of the mapper, where they differ from its defaults.
         weights: of the losses.
-        imitation_steps: steps in code space, first of all.
+        teacher: the exact mapper that is copied.
+        imitation_steps: steps of that, in code space, first of all.
         latent_steps: steps against the surrogate, next; painting takes the rest.
         latent_batch: people a step of these two stages.
+        slopes: people at whose codes the first directions of a ring are found.
         part: people whose codes, as they are and edited, are judged together.
         parts: pool of judged codes for the surrogate, in such parts.
         fit_steps: of the surrogate at the start; a quarter of that at a refit.
@@ -69,9 +78,11 @@ class Recipe:
     mapper: str = "steered"
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: LossWeights = field(default_factory=LossWeights)
+    teacher: str = "steered"
     imitation_steps: int = 0
     latent_steps: int = 0
     latent_batch: int = 32
+    slopes: int = 320
     part: int = 50
     parts: int = 20
     fit_steps: int = 300
@@ -134,7 +145,7 @@ class MapperTask:
         parser: of the generator's features, or a BiSeNet of the picture.
         lpips: perceptual distance of two pictures.
         recipe: what to train and how.
-        teacher: a trained steered mapper, for the imitation stage.
+        teacher: a trained mapper that is exact, for the imitation stage.
 
     Raises:
         ValueError: the recipe has an imitation stage and there is no teacher.
@@ -148,10 +159,10 @@ class MapperTask:
         parser: GeneratorParser | BiSeNet,
         lpips: Distance,
         recipe: Recipe,
-        teacher: SteeredMapper | None = None,
+        teacher: ExactMapper | None = None,
     ) -> None:
         if recipe.imitation_steps and teacher is None:
-            raise ValueError("this recipe imitates a steered mapper; pass a teacher.")
+            raise ValueError("this recipe imitates a trained mapper; pass a teacher.")
         self.teacher = teacher
         self.generator, self.lpips, self.recipe = generator, lpips, recipe
         self.identity, self.landmarks = identity, landmarks
@@ -160,7 +171,7 @@ class MapperTask:
         torch.manual_seed(0)  # initial weights
         self.mapper: Mapper = build_mapper(recipe.mapper, recipe.options)
         # d undoes e by construction: no picture of the way back is needed.
-        self.exact = isinstance(self.mapper, SteeredMapper)
+        self.exact = isinstance(self.mapper, ExactMapper)
         bits = self.mapper.num_bits
         stats = WStatistics.load()
         self.surrogate = Surrogate(stats).requires_grad_(False)
@@ -184,10 +195,17 @@ class MapperTask:
         return {"recipe": asdict(self.recipe), "mapper": asdict(self.mapper.config)}
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
-        """Draw the people; judge the surrogate's pool and fit it."""
+        """Draw the people; find a ring's directions; judge and fit the surrogate."""
         self.config, self.folder = config, folder / "pool"
         first = TRAIN_SEED + config.seed * config.pool
         self.codes = varied_codes(self.generator, config.pool, first)
+        new = not (folder / "state").exists()
+        if new and isinstance(self.mapper, RingMapper):
+            codes = self.codes[: self.recipe.slopes]
+            judges = self.identity, self.landmarks
+            found = slopes(self.mapper, self.generator, *judges, codes)
+            number = len(self.mapper.directions)
+            self.mapper.start_along(identity_directions(found, number))
         self.pool: list[Judged] = []
         if not self.recipe.latent_steps:
             return
@@ -197,7 +215,7 @@ class MapperTask:
             codes = pool_codes(self.generator, part, people, layers)
             path = self.folder / f"{part:04d}.safetensors"
             self.pool.append(self.judge.kept(codes, path))
-        if not (folder / "state").exists():
+        if new:
             rng = torch.Generator().manual_seed(config.seed)
             fit(self.surrogate, Judged.join(self.pool), self.recipe.fit_steps, rng)
 
@@ -375,10 +393,12 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
     """Configuration and recipe: "smoke" (a test), "cpu" or "gpu".
 
     The faithful mapper must learn to undo itself, and the password must matter,
-    so its recipes imitate first, and weigh recovery and the reader more.
+    so its recipes imitate first, and weigh recovery and the reader more. It copies a
+    ring, which is not odd in the password.
     """
     weights = LossWeights()
     recipe = Recipe(mapper=mapper, weights=weights)
+    lr = 3e-4 if mapper == "ring" else 1e-3
     if mapper == "faithful":
         weights = replace(
             weights,
@@ -388,11 +408,22 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             reader=0.1,
             hinge=1.0,
         )
-        recipe = replace(recipe, weights=weights, imitation_steps=1500, ramp=0.0)
+        recipe = replace(
+            recipe,
+            options={"odd": False},
+            weights=weights,
+            teacher="ring",
+            imitation_steps=1500,
+            latent_batch=256,
+            ramp=0.0,
+        )
+    if mapper == "ring":
+        recipe = replace(recipe, weights=replace(weights, different=6.0))
     if preset == "smoke":
         config = TrainConfig(steps=6, batch=1, lr=1e-3, pool=4, save_every=3)
         return config, replace(
             recipe,
+            slopes=4,
             imitation_steps=min(recipe.imitation_steps, 1),
             latent_steps=4,
             latent_batch=2,
@@ -402,14 +433,14 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             refit_every=2,
         )
     if preset == "gpu":
-        steps = 6000 + recipe.imitation_steps
-        config = TrainConfig(steps=steps, batch=8, lr=1e-3, pool=8000, save_every=500)
+        most = 6000 + recipe.imitation_steps
+        config = TrainConfig(steps=most, batch=8, lr=lr, pool=8000, save_every=500)
         if mapper == "steered":
             weights, options = replace(weights, different=5.0), {"axes": 64}
             recipe = replace(recipe, weights=weights, options=options)
         return config, replace(recipe, every_group=True)
-    steps = 600 if mapper == "steered" else 450 + recipe.imitation_steps
-    config = TrainConfig(steps=steps, batch=1, lr=1e-3, pool=3000, save_every=50)
+    steps = {"steered": 600, "ring": 900, "faithful": 450 + recipe.imitation_steps}
+    config = TrainConfig(steps=steps[mapper], batch=1, lr=lr, pool=3000, save_every=50)
     return config, recipe
 
 

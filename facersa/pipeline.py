@@ -130,7 +130,7 @@ class FaceRSA:
     Args:
         generator: the frozen generator, with its preview head.
         cipher: "rotation" (exact, any number of bits), or a trained mapper:
-            "steered" or "faithful" (the paper's), of 16 bits.
+            "steered", "ring" or "faithful" (the paper's), of 16 bits.
         layers: rows of W+ that the rotation edits, 0-based.
         kappa: the rotation's push away from the person; None for its default.
 

@@ -154,7 +154,7 @@ def training() -> dict[str, list[float]]:
         config, recipe = mapper_preset("gpu" if device == "cuda" else "cpu", kind)
         copied = recipe.latent_batch if stage == "imitation" else 0
         recipe = replace(recipe, imitation_steps=10**6 if copied else 0)
-        teacher = load_teacher(device) if copied else None
+        teacher = load_teacher(recipe.teacher, device) if copied else None
         task = MapperTask(*networks, recipe, teacher)
         with tempfile.TemporaryDirectory() as folder:
             task.prepare(replace(config, batch=batch, pool=100), Path(folder))

@@ -39,6 +39,10 @@ ORDER = (
     "rotation",
     "encoder",
     "inverter",
+    "edits",
+    "steered",
+    "ring",
+    "directions",
     "mapper",
     "imitation",
     "parsing",
@@ -74,6 +78,8 @@ ORDER = (
     "explore",
     "curves",
     "arguments",
+    "encrypting",
+    "studies",
     "__main__",
 )
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))

@@ -35,7 +35,7 @@ def test_whitened_codes_have_unit_variance(generator: Generator) -> None:
     mean, axes = whitening(WStatistics.load(), torch.device("cpu"))
     w = generator.sample(range(2000), 1.0)[:, 0]
     torch.testing.assert_close(
-        ((w - mean) @ axes).std(0), torch.ones(128), atol=0.1, rtol=0
+        ((w - mean) @ axes).std(0), torch.ones(512), atol=0.15, rtol=0
     )
 
 
@@ -55,4 +55,4 @@ def test_the_teacher_itself_makes_no_error(generator: Generator) -> None:
     idle = SteeredMapper().requires_grad_(False)
     idle.shifts.weight.zero_()
     idle.shifts.bias.zero_()
-    assert loss(idle) > 0.1
+    assert loss(idle) > 0.05

@@ -15,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from facersa.__main__ import OPEN_WARNING, SHARED_PIXELS, main
+from facersa.__main__ import main
+from facersa.encrypting import OPEN_WARNING, SHARED_PIXELS
 from facersa.images import load_image, save_png
 from facersa.inpixels import find
 from facersa.metrics import psnr

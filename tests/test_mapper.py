@@ -1,4 +1,4 @@
-"""Tests of the paper's mapper and of the steered one, with random weights."""
+"""Tests of the paper's mapper, and of what all mappers have in common."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from facersa.errors import AssetError, PasswordError
 from facersa.mapper import (
+    MAPPERS,
     MapperConfig,
     Modulation,
     ModulationMapper,
@@ -17,7 +18,9 @@ from facersa.mapper import (
     SteeredMapper,
     build_mapper,
     fingerprint,
+    kind_of,
     load_mapper,
+    load_teacher,
     mapper_card,
 )
 from facersa.password import Password
@@ -34,7 +37,7 @@ def codes(*seeds: int, num_bits: int = 16) -> Tensor:
     return torch.cat([Password.random(num_bits, seed=s).code for s in seeds])
 
 
-@pytest.mark.parametrize("kind", ["faithful", "steered"])
+@pytest.mark.parametrize("kind", MAPPERS)
 def test_only_the_edited_rows_change(kind: str, ws: Tensor) -> None:
     mapper = build_mapper(kind)
     edited = mapper(ws, codes(1))
@@ -44,7 +47,7 @@ def test_only_the_edited_rows_change(kind: str, ws: Tensor) -> None:
     assert ((edited - ws)[:, 5:9].abs().amax((1, 2)) > 1e-3).all()
 
 
-@pytest.mark.parametrize("kind", ["faithful", "steered"])
+@pytest.mark.parametrize("kind", MAPPERS)
 def test_one_code_serves_all_faces_and_each_may_have_its_own(
     kind: str, ws: Tensor
 ) -> None:
@@ -54,7 +57,7 @@ def test_one_code_serves_all_faces_and_each_may_have_its_own(
     torch.testing.assert_close(each[1:2], mapper(ws[1:2], codes(5)))
 
 
-@pytest.mark.parametrize("kind", ["faithful", "steered"])
+@pytest.mark.parametrize("kind", MAPPERS)
 def test_bad_input_names_the_cure(kind: str, ws: Tensor) -> None:
     mapper = build_mapper(kind)
     with pytest.raises(PasswordError, match="num_bits=16"):
@@ -67,7 +70,7 @@ def test_bad_input_names_the_cure(kind: str, ws: Tensor) -> None:
         mapper(ws[..., :100], codes(1))
 
 
-@pytest.mark.parametrize("kind", ["faithful", "steered"])
+@pytest.mark.parametrize("kind", MAPPERS)
 def test_a_sum_is_a_code_like_any_other(kind: str, ws: Tensor) -> None:
     total = Password.random(16, seed=1) + Password.random(16, seed=2)
     assert torch.isfinite(build_mapper(kind)(ws, total.code)).all()
@@ -130,61 +133,25 @@ def test_bad_options_are_refused() -> None:
         build_mapper("linear")
 
 
-def test_the_steered_mapper_is_a_group_action(ws: Tensor) -> None:
-    """(c), (f), (g), (h), and nothing at zero, before any training."""
-    mapper = SteeredMapper().double()
-    ws = ws.double()
-    e1, e2, e3 = (codes(s).double() for s in (1, 2, 3))
-    once = mapper(ws, e1)
-    assert torch.equal(mapper(ws, torch.zeros(1, 16)), ws)
-    close = {"atol": 1e-12, "rtol": 0.0}
-    torch.testing.assert_close(mapper(once, -e1), ws, **close)
-    twice = mapper(once, e2)
-    torch.testing.assert_close(twice, mapper(ws, e1 + e2), **close)
-    torch.testing.assert_close(mapper(twice, -e1), mapper(ws, e2), **close)
-    chain = mapper(mapper(twice, e3), -(e1 + e3))
-    torch.testing.assert_close(chain, mapper(ws, e2), **close)
-
-
-def test_the_steered_mapper_in_single_precision_is_exact_enough(ws: Tensor) -> None:
-    mapper = SteeredMapper()
-    back = mapper(mapper(ws, codes(1)), -codes(1))
-    assert (back - ws).abs().max() < 1e-5
-
-
-def test_strength_lengthens_every_shift_and_names_another_mapper(ws: Tensor) -> None:
-    torch.manual_seed(0)
-    one = SteeredMapper()
-    two = SteeredMapper(SteeredConfig(strength=2.0))
-    two.load_state_dict(one.state_dict())
-    code = torch.randint(2, (len(ws), 16)) - 0.5
-    torch.testing.assert_close(two.change(ws, code), 2 * one.change(ws, code))
-    moved = [mapper.mean_shift(ws, code) - ws for mapper in (one, two)]
-    torch.testing.assert_close(moved[1], 2 * moved[0], rtol=1e-4, atol=1e-5)
-    assert fingerprint(one) != fingerprint(two)
-
-
-def test_steering_depends_on_the_person_but_not_on_edited_rows(ws: Tensor) -> None:
-    mapper = SteeredMapper()
-    torch.nn.init.normal_(mapper.shifts.weight)
-    directions = mapper.directions(ws)
-    assert (directions[0] - directions[1]).abs().max() > 0.1
-    other = ws.clone()
-    other[:, 5:9] = torch.randn(3, 4, 512)
-    assert torch.equal(mapper.directions(other), directions)
-
-
 def test_reader_reads_one_row() -> None:
     assert PasswordReader(16)(torch.randn(2, 512)).shape == (2, 16)
 
 
-def test_the_shipped_mapper_is_the_one_of_its_card() -> None:
-    mapper, card = load_mapper("steered"), mapper_card("steered")
-    assert card["task"] == "mapper_steered" and card["steps_done"] > 0
+@pytest.mark.parametrize("kind", MAPPERS)
+def test_the_shipped_mapper_is_the_one_of_its_card(kind: str) -> None:
+    mapper, card = load_mapper(kind), mapper_card(kind)
+    assert card["task"] == f"mapper_{kind}" and card["steps_done"] > 0
+    assert kind_of(mapper) == kind
     assert list(mapper.layers) == card["settings"]["mapper"]["layers"]
     assert not any(p.requires_grad for p in mapper.parameters())
-    assert fingerprint(mapper) == fingerprint(load_mapper("steered"))
-    assert fingerprint(mapper) != fingerprint(SteeredMapper())
+    assert fingerprint(mapper) == fingerprint(load_mapper(kind))
+    assert fingerprint(mapper) != fingerprint(build_mapper(kind))
+
+
+def test_whoever_is_copied_is_exact() -> None:
+    assert kind_of(load_teacher()) == "ring"
+    with pytest.raises(AssertionError):
+        load_teacher("faithful")
 
 
 def test_missing_weights_name_the_cure() -> None:

@@ -1,0 +1,107 @@
+"""Tests of the ring mapper, with random weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from facersa.password import Password
+from facersa.ring import RingConfig, RingMapper
+from facersa.rotation import WStatistics
+
+
+@pytest.fixture
+def ws() -> Tensor:
+    stats = WStatistics.load()
+    return stats.unwhiten(torch.randn(3, 16, 512)).float()
+
+
+@pytest.fixture
+def ring() -> RingMapper:
+    torch.manual_seed(0)
+    return RingMapper()
+
+
+def code(seed: int) -> Tensor:
+    return Password.random(16, seed=seed).code
+
+
+def test_the_ring_is_a_group_action(ring: RingMapper, ws: Tensor) -> None:
+    """(c), (f), (g), (h), and nothing at zero, before any training."""
+    ws = ws.double()
+    e1, e2, e3 = (code(s).double() for s in (1, 2, 3))
+    once = ring(ws, e1)
+    assert torch.equal(ring(ws, torch.zeros(1, 16)), ws)
+    close = {"atol": 1e-6, "rtol": 0.0}  # the axes are orthogonal in float32
+    torch.testing.assert_close(ring(once, -e1), ws, **close)
+    twice = ring(once, e2)
+    torch.testing.assert_close(twice, ring(ws, e1 + e2), **close)
+    torch.testing.assert_close(ring(twice, -e1), ring(ws, e2), **close)
+    chain = ring(ring(twice, e3), -(e1 + e3))
+    torch.testing.assert_close(chain, ring(ws, e2), **close)
+
+
+def test_single_precision_loses_its_own_rounding_only(
+    ring: RingMapper, ws: Tensor
+) -> None:
+    back = ring(ring(ws, code(1)), -code(1))
+    assert (back - ws).abs().max() < 1e-5
+
+
+def test_chains_stay_within_a_diameter(ring: RingMapper, ws: Tensor) -> None:
+    """However many passwords: the distance to the centre does not change."""
+    with torch.no_grad():
+        square = ring.directions @ ring.directions.T
+        out = ws
+        for seed in range(12):
+            out = ring(out, code(seed))
+            moved = (out - ws)[:, 5:9].double() @ ring.read
+            turned = moved @ ring.directions.double().T @ square.inverse().double()
+            # Farther than two radii only by where the person is in the plane.
+            assert turned.unflatten(-1, (-1, 2)).norm(dim=-1).quantile(0.9) < 2 * 6
+
+
+def test_all_edited_rows_are_treated_alike(ring: RingMapper, ws: Tensor) -> None:
+    same = ws[:, :1].expand(-1, 16, -1)
+    change = ring.change(same, code(1))
+    torch.testing.assert_close(change, change[:, :1].expand(-1, 4, -1))
+
+
+def test_one_flipped_bit_turns_the_planes_by_its_angles(ring: RingMapper) -> None:
+    mean = ring.mean.float().expand(1, 16, -1)
+    password = Password.random(16, seed=1)
+    with torch.no_grad():
+        once, flipped = (
+            ring.change(mean, p.code)[:, 0] @ ring.read
+            for p in (password, password.flip(3))
+        )
+        inverse = torch.linalg.pinv(ring.directions.double())
+        apart = ((once - flipped) @ inverse).unflatten(-1, (-1, 2)).norm(dim=-1)[0]
+        radius = ring.centre.norm(dim=1)
+        chord = 2 * radius * (ring.angles[3] / 2).sin().abs()
+    torch.testing.assert_close(apart.float(), chord, rtol=1e-3, atol=1e-4)
+
+
+def test_strength_moves_the_centre(ws: Tensor) -> None:
+    torch.manual_seed(0)
+    near, far = RingMapper(RingConfig(strength=0.0)), RingMapper()
+    near.load_state_dict(far.state_dict())
+    mean = near.mean.float().expand(1, 16, -1)
+    assert near.change(mean, code(1)).abs().max() < 1e-6
+    assert far.change(mean, code(1)).abs().max() > 0.1
+
+
+def test_it_can_start_in_given_directions(ring: RingMapper) -> None:
+    given = torch.eye(32, 128)
+    ring.start_along(given)
+    assert ring.directions[:, 32:].abs().max() == 0
+    square = ring.directions @ ring.directions.T
+    torch.testing.assert_close(square, torch.eye(32), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="directions must have shape"):
+        ring.start_along(given[:4])
+
+
+def test_too_many_planes_are_refused() -> None:
+    with pytest.raises(ValueError, match="use fewer planes"):
+        RingMapper(RingConfig(planes=65))
