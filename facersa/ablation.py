@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facersa.evaluation import FIRST_SEED, Cipher, Panel, or_none, property_codes
+from facersa.evaluation import FIRST_SEED, Cipher, property_codes
 from facersa.generator import Generator
 from facersa.head_task import TRAIN_SEED, varied_codes
 from facersa.imitation import imitation_loss, whitening
 from facersa.mapper import ExactMapper, Mapper, build_mapper, fingerprint
-from facersa.metrics import bootstrap
+from facersa.metrics import bootstrap, or_none
+from facersa.panel import Panel
 from facersa.rendering import Renderer
 from facersa.rotation import WStatistics
 from facersa.training import TrainConfig, train

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from facersa.evaluation import Panel
 from facersa.images import contact_sheet, from_uint8, save_png, write_atomic
+from facersa.panel import Panel
 from facersa.pipeline import FaceRSA, Secrets, project_config
 
 PASSWORD, WRONG = "correct horse battery staple", "correct horse battery stable"

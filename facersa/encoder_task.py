@@ -25,7 +25,7 @@ from torch.func import functional_call
 from tqdm import tqdm
 
 from facersa.compact import CompactCode
-from facersa.encoder import Encoder, Features, Pyramid, Trunk
+from facersa.encoder import Encoder, Pyramid
 from facersa.encoder_data import DAMAGE, SCENES, augment, training_codes
 from facersa.errors import CheckpointError
 from facersa.generator import Generator, fast_on_cuda
@@ -36,6 +36,7 @@ from facersa.judges import IdentityJudge
 from facersa.rendering import PREVIEW, Renderer
 from facersa.rotation import WStatistics
 from facersa.training import TrainConfig
+from facersa.trunk import Features, Trunk
 
 PART = 200  # pictures whose features are kept in one file
 TOGETHER = 8  # pictures looked at together

@@ -19,11 +19,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.compact import CompactCode
-from facersa.evaluation import FIRST_SEED, Panel, rows_of
+from facersa.evaluation import FIRST_SEED, rows_of
 from facersa.generator import Generator
 from facersa.images import from_uint8, resize, to_uint8
 from facersa.inverter import Inverter
 from facersa.metrics import sample_stratum
+from facersa.panel import Panel
 from facersa.password import Password
 from facersa.projection import ProjectConfig
 from facersa.rendering import Renderer

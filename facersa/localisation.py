@@ -22,10 +22,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.errors import FaceRSAError
-from facersa.evaluation import FIRST_SEED, Panel, Report
+from facersa.evaluation import FIRST_SEED
 from facersa.generator import Generator
 from facersa.images import resize
 from facersa.metrics import Interval, bootstrap, calibration, mse
+from facersa.panel import Panel, Report
 from facersa.rendering import Renderer
 from facersa.rotation import WStatistics
 

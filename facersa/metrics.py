@@ -339,3 +339,8 @@ def calibration(judge: str, stratum: str = "W", psi: float = 1.0) -> Calibration
         f"no calibration for judge {judge!r}, stratum {stratum!r}, psi {psi}; "
         f"choose from {cases} or calibrate it."
     )
+
+
+def or_none(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value

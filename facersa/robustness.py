@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from facersa.alignment import Aligned
 from facersa.errors import SealedError
-from facersa.evaluation import FIRST_SEED, Panel, Report, rows_of
+from facersa.evaluation import FIRST_SEED, rows_of
 from facersa.images import (
     decode_image,
     from_uint8,
@@ -31,6 +31,7 @@ from facersa.images import (
 )
 from facersa.inverter import Inverter
 from facersa.metrics import sample_stratum
+from facersa.panel import Panel, Report
 from facersa.password import Password
 from facersa.pipeline import FaceRSA, Inversion, Secrets
 from facersa.projection import ProjectConfig

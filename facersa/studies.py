@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def show_compare(options: argparse.Namespace) -> None:
     """Say how alike two pictures are."""
-    from facersa.evaluation import Panel, compare
     from facersa.images import load_image
+    from facersa.panel import Panel, compare
 
     first, second = load_image(options.first), load_image(options.second)
     figures = compare(first, second, Panel())

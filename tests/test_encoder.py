@@ -7,24 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from facersa.encoder import (
-    CHANNELS,
-    FACE_BOX,
-    SIDES,
-    Encoder,
-    Features,
-    LinearRead,
-    Pyramid,
-    Trunk,
-    _in_frame,
-    load_encoder,
-)
+from facersa.encoder import Encoder, LinearRead, Pyramid, load_encoder
 from facersa.generator import Generator
 from facersa.images import resize
 from facersa.judges import IdentityJudge, load_identity, load_lpips
 from facersa.metrics import calibration
 from facersa.rendering import Renderer
 from facersa.rotation import WStatistics
+from facersa.trunk import CHANNELS, FACE_BOX, SIDES, Features, Trunk, _in_frame
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,7 @@ from facersa.errors import FaceRSAError, ImageError
 from facersa.evaluation import (
     PAIRS,
     ROUNDING,
-    Panel,
     close,
-    compare,
     evaluate,
     property_codes,
     property_passwords,
@@ -24,6 +22,7 @@ from facersa.evaluation import (
     value,
 )
 from facersa.generator import Generator
+from facersa.panel import Panel, compare
 from facersa.rotation import RotationCipher
 
 
