@@ -211,8 +211,9 @@ def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]
     from facersa.head_task import HeadTask
     from facersa.judges import load_identity, load_landmarks, load_lpips
     from facersa.mapper import load_teacher
-    from facersa.mapper_task import MapperTask, mapper_preset, recipe_of
+    from facersa.mapper_task import MapperTask
     from facersa.parsing import load_parser
+    from facersa.recipes import mapper_preset, recipe_of
     from facersa.training import PRESETS, stored_run
 
     device = options.device

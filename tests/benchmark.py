@@ -34,8 +34,9 @@ from facersa.generator import fast_on_cuda, load_generator
 from facersa.judges import load_identity, load_landmarks, load_lpips
 from facersa.live import REST
 from facersa.mapper import load_teacher
-from facersa.mapper_task import MapperTask, mapper_preset
+from facersa.mapper_task import MapperTask
 from facersa.parsing import load_parser
+from facersa.recipes import mapper_preset
 from facersa.rendering import Renderer
 
 ROUNDS = 9

@@ -71,6 +71,7 @@ ORDER = (
     "head_task",
     "encoder_data",
     "encoder_task",
+    "recipes",
     "mapper_task",
     "ablation",
     "display",

@@ -1,0 +1,112 @@
+"""How each mapper is trained: what its run is made of, and the presets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from facersa.losses import LossWeights
+from facersa.training import TrainConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained, and its schedule.
+
+    Attributes:
+        mapper: "faithful", "steered" or "ring".
+        options: of the mapper, where they differ from its defaults.
+        weights: of the losses.
+        teacher: the exact mapper that is copied.
+        imitation_steps: steps of that, in code space, first of all.
+        latent_steps: steps against the surrogate, next; painting takes the rest.
+        latent_batch: people a step of these two stages.
+        slopes: people at whose codes the first directions of a ring are found.
+        part: people whose codes, as they are and edited, are judged together.
+        parts: pool of judged codes for the surrogate, in such parts.
+        fit_steps: of the surrogate at the start; a quarter of that at a refit.
+        refit_every: latent steps from one refit to the next.
+        pairs: largest number m of password pairs in a chain, 2 to 4.
+        every_group: all groups of losses, and the most pairs, at each painted step (a
+            GPU), or one group drawn at random, the first half of the time (a CPU).
+        ramp: share of the steps over which recovery grows from 1 % of its weight;
+            0 gives it the full weight at once.
+    """
+
+    mapper: str = "steered"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weights: LossWeights = field(default_factory=LossWeights)
+    teacher: str = "steered"
+    imitation_steps: int = 0
+    latent_steps: int = 0
+    latent_batch: int = 32
+    slopes: int = 320
+    part: int = 50
+    parts: int = 20
+    fit_steps: int = 300
+    refit_every: int = 250
+    pairs: int = 3
+    every_group: bool = False
+    ramp: float = 0.6
+
+
+def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
+    """Configuration and recipe: "smoke" (a test), "cpu" or "gpu".
+
+    The faithful mapper must learn to undo itself, and the password must matter,
+    so its recipes imitate first, and weigh recovery and the reader more. It copies a
+    ring, which is not odd in the password.
+    """
+    weights = LossWeights()
+    recipe = Recipe(mapper=mapper, weights=weights)
+    lr = 3e-4 if mapper == "ring" else 1e-3
+    if mapper == "faithful":
+        weights = replace(
+            weights,
+            different=9.0,
+            recover_id=2.0,
+            recover_code=0.5,
+            reader=0.1,
+            hinge=1.0,
+        )
+        recipe = replace(
+            recipe,
+            options={"odd": False},
+            weights=weights,
+            teacher="ring",
+            imitation_steps=1500,
+            latent_batch=256,
+            ramp=0.0,
+        )
+    if mapper == "ring":
+        recipe = replace(recipe, weights=replace(weights, different=6.0))
+    if preset == "smoke":
+        config = TrainConfig(steps=6, batch=1, lr=1e-3, pool=4, save_every=3)
+        return config, replace(
+            recipe,
+            slopes=4,
+            imitation_steps=min(recipe.imitation_steps, 1),
+            latent_steps=4,
+            latent_batch=2,
+            part=2,
+            parts=1,
+            fit_steps=8,
+            refit_every=2,
+        )
+    if preset == "gpu":
+        most = 6000 + recipe.imitation_steps
+        config = TrainConfig(steps=most, batch=8, lr=lr, pool=8000, save_every=500)
+        if mapper == "steered":
+            weights, options = replace(weights, different=5.0), {"axes": 64}
+            recipe = replace(recipe, weights=weights, options=options)
+        return config, replace(recipe, every_group=True)
+    steps = {"steered": 600, "ring": 900, "faithful": 450 + recipe.imitation_steps}
+    config = TrainConfig(steps=steps[mapper], batch=1, lr=lr, pool=3000, save_every=50)
+    return config, recipe
+
+
+def recipe_of(settings: Mapping[str, Any]) -> Recipe:
+    """The recipe that a run's settings hold."""
+    stored = dict(settings["recipe"])
+    return Recipe(**{**stored, "weights": LossWeights(**stored["weights"])})
