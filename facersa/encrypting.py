@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from facersa.errors import ImageError, PasswordError, SealedError
 from facersa.images import check_output
-from facersa.password import Password, pair
+from facersa.password import Password, Secrets, pair
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from facersa.alignment import Found
-    from facersa.pipeline import FaceRSA, Secrets
+    from facersa.pipeline import FaceRSA
     from facersa.sealed import Sealed
 
 OPEN_WARNING = (
@@ -44,8 +44,6 @@ def engine_of(options: argparse.Namespace) -> FaceRSA:
 
 
 def _secrets(options: argparse.Namespace, *, confirm: bool = False) -> Secrets:
-    from facersa.pipeline import Secrets
-
     texts = list(options.password)
     codes = tuple(Password.from_bits(bits) for bits in options.code)
     if not texts and not codes:

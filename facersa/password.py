@@ -274,3 +274,53 @@ def _check_bits(num_bits: int) -> None:
         raise PasswordError(
             f"expected 1 to {MAX_BITS} bits, got {num_bits}; 128 is the usual choice."
         )
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What the user gave: typed passwords, raw codes, or both; never printed.
+
+    Attributes:
+        texts: typed passwords; encrypting adds their codes, decrypting takes
+            them off.
+        codes: raw codes as ``facersa pair`` prints them, added as they are.
+
+    Raises:
+        PasswordError: one string where a tuple of them belongs; taken as it is, each
+            of its letters would be a password.
+    """
+
+    texts: tuple[str, ...] = ()
+    codes: tuple[Password, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.texts, str):
+            raise PasswordError(
+                "expected a tuple of passwords, got one string; write "
+                "Secrets((password,))."
+            )
+
+    def __repr__(self) -> str:
+        return f"Secrets({len(self.texts)} texts, {len(self.codes)} codes)"
+
+    def num_bits(self, wish: int | None = None, *, default: int = DEFAULT_BITS) -> int:
+        """Length of the code: as wished, else as raw codes say, else ``default``."""
+        if wish is not None:
+            return wish
+        return self.codes[0].num_bits if self.codes else default
+
+    def password(
+        self, *, salt: bytes, num_bits: int, decrypt: bool = False
+    ) -> Password:
+        """The sum of all (property h); decrypting takes the typed ones off.
+
+        Raises:
+            PasswordError: nothing was given, or lengths differ.
+        """
+        typed = [
+            Password.from_text(text, salt=salt, num_bits=num_bits)
+            for text in self.texts
+        ]
+        if decrypt:
+            typed = [password.inverse for password in typed]
+        return total([*typed, *self.codes])

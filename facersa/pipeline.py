@@ -15,6 +15,7 @@ from torch import Tensor
 
 from facersa.alignment import Aligned, Found, align, find_squares
 from facersa.blending import paste
+from facersa.ciphers import cipher_of, params_of
 from facersa.compact import CompactCode
 from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.generator import Generator, load_generator
@@ -23,8 +24,8 @@ from facersa.honey import HoneyPrior
 from facersa.images import decode_image, is_grey, to_grey
 from facersa.inpixels import NONCE, find
 from facersa.inverter import Inverter
-from facersa.mapper import MAPPERS, Mapper, fingerprint, load_mapper
-from facersa.password import DEFAULT_BITS, MAX_BITS, Password, new_salt, total
+from facersa.mapper import MAPPERS, Mapper, load_mapper
+from facersa.password import DEFAULT_BITS, MAX_BITS, Secrets, new_salt
 from facersa.projection import ProjectConfig
 from facersa.rendering import Renderer
 from facersa.rotation import RotationCipher, WStatistics
@@ -38,56 +39,6 @@ from facersa.several import (
     place,
     sealed_faces,
 )
-
-
-@dataclass(frozen=True)
-class Secrets:
-    """What the user gave: typed passwords, raw codes, or both; never printed.
-
-    Attributes:
-        texts: typed passwords; encrypting adds their codes, decrypting takes
-            them off.
-        codes: raw codes as ``facersa pair`` prints them, added as they are.
-
-    Raises:
-        PasswordError: one string where a tuple of them belongs; taken as it is, each
-            of its letters would be a password.
-    """
-
-    texts: tuple[str, ...] = ()
-    codes: tuple[Password, ...] = ()
-
-    def __post_init__(self) -> None:
-        if isinstance(self.texts, str):
-            raise PasswordError(
-                "expected a tuple of passwords, got one string; write "
-                "Secrets((password,))."
-            )
-
-    def __repr__(self) -> str:
-        return f"Secrets({len(self.texts)} texts, {len(self.codes)} codes)"
-
-    def num_bits(self, wish: int | None = None, *, default: int = DEFAULT_BITS) -> int:
-        """Length of the code: as wished, else as raw codes say, else ``default``."""
-        if wish is not None:
-            return wish
-        return self.codes[0].num_bits if self.codes else default
-
-    def password(
-        self, *, salt: bytes, num_bits: int, decrypt: bool = False
-    ) -> Password:
-        """The sum of all (property h); decrypting takes the typed ones off.
-
-        Raises:
-            PasswordError: nothing was given, or lengths differ.
-        """
-        typed = [
-            Password.from_text(text, salt=salt, num_bits=num_bits)
-            for text in self.texts
-        ]
-        if decrypt:
-            typed = [password.inverse for password in typed]
-        return total([*typed, *self.codes])
 
 
 @dataclass(frozen=True)
@@ -152,7 +103,6 @@ class FaceRSA:
             self._options["layers"] = tuple(layers)
         if kappa is not None:
             self._options["kappa"] = kappa
-        self._name = cipher
         if cipher in MAPPERS:
             if self._options:
                 raise FaceRSAError(
@@ -330,7 +280,7 @@ class FaceRSA:
         edited = cipher(ws, password.code)
         notes: dict[str, Any] = {
             "salt": salt,
-            "params": self._params(cipher),
+            "params": params_of(cipher),
             "geometry": {} if crop else aligned.to_dict(),
         }
         if mode == "open":
@@ -470,52 +420,13 @@ class FaceRSA:
         return to_grey(face) if is_grey(photo) else face
 
     def _cipher_of(self, sealed: Sealed) -> RotationCipher | Mapper:
-        try:
-            if sealed.shape != (self.generator.num_ws, self.generator.w_dim):
-                raise ValueError(f"a code of shape {sealed.shape}")
-            params = dict(sealed.params)
-            name = params.pop("cipher")
-            if name == "mapper":
-                return self._stored_mapper(**params)
-            if name != "rotation":
-                raise ValueError(f"unknown cipher {name!r}")
-            rows = [*params["layers"], params["context"]]
-            if not all(type(r) is int and r < self.generator.num_ws for r in rows):
-                raise ValueError(f"rows {rows}")
-            if not 1 <= params["num_bits"] <= MAX_BITS:
-                raise ValueError(f"{params['num_bits']} bits")
-            return RotationCipher(self.statistics, **params)
-        except (KeyError, TypeError, ValueError) as error:
+        num_ws = self.generator.num_ws
+        if sealed.shape != (num_ws, self.generator.w_dim):
             raise SealedError(
-                f"this file asks for a cipher this version does not know ({error}); "
-                "upgrade facersa."
-            ) from error
-
-    def _stored_mapper(self, *, mapper: str, weights: str, num_bits: int) -> Mapper:
-        if mapper not in MAPPERS:
-            raise ValueError(f"unknown mapper {mapper!r}")
-        loaded = self._mapper if mapper == self._name else None
-        loaded = load_mapper(mapper) if loaded is None else loaded
-        if (fingerprint(loaded), loaded.num_bits) != (weights, num_bits):
-            raise ValueError(f"other weights of the {mapper} mapper")
-        return loaded
-
-    def _params(self, cipher: RotationCipher | Mapper) -> dict[str, Any]:
-        """What a file must say for its cipher to be built again."""
-        if not isinstance(cipher, RotationCipher):
-            return {
-                "cipher": "mapper",
-                "mapper": self._name,
-                "weights": fingerprint(cipher),
-                "num_bits": cipher.num_bits,
-            }
-        return {
-            "cipher": "rotation",
-            "layers": list(cipher.layers),
-            "num_bits": cipher.num_bits,
-            "kappa": cipher.kappa,
-            "context": cipher.context,
-        }
+                f"this file holds a code of shape {sealed.shape}, which this version "
+                "does not know; upgrade facersa."
+            )
+        return cipher_of(sealed.params, self.statistics, num_ws, self._mapper)
 
 
 def project_config(steps: int | None) -> ProjectConfig:

@@ -32,8 +32,8 @@ from facersa.images import (
 from facersa.inverter import Inverter
 from facersa.metrics import sample_stratum
 from facersa.panel import Panel, Report
-from facersa.password import Password
-from facersa.pipeline import FaceRSA, Inversion, Secrets
+from facersa.password import Password, Secrets
+from facersa.pipeline import FaceRSA, Inversion
 from facersa.projection import ProjectConfig
 
 

@@ -60,6 +60,7 @@ ORDER = (
     "watermark",
     "inpixels",
     "several",
+    "ciphers",
     "pipeline",
     "panel",
     "evaluation",

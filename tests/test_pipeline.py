@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from facersa import pipeline
 from facersa.attacks import copy_row
 from facersa.blending import paste
 from facersa.compact import CompactCode
@@ -29,13 +30,8 @@ from facersa.images import (
 from facersa.inpixels import find
 from facersa.judges import load_identity
 from facersa.metrics import psnr
-from facersa.password import Password
-from facersa.pipeline import (
-    FaceRSA,
-    Inversion,
-    Secrets,
-    project_config,
-)
+from facersa.password import Password, Secrets
+from facersa.pipeline import FaceRSA, Inversion, project_config
 from facersa.projection import ProjectConfig
 from facersa.sealed import unseal
 from facersa.several import carries_code
@@ -280,9 +276,9 @@ def test_bad_secrets_are_named(engine: FaceRSA, inversion: Inversion) -> None:
 def test_unknown_ciphers_ask_for_an_upgrade(
     engine: FaceRSA, inversion: Inversion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_params", lambda _: {"cipher": "future"})
+    monkeypatch.setattr(pipeline, "params_of", lambda _: {"cipher": "future"})
     encrypted = engine.encrypt(inversion, A, mode="open")
-    with pytest.raises(SealedError, match="upgrade"):
+    with pytest.raises(SealedError, match="version of facersa that made it"):
         engine.decrypt(encrypted.data, A)
 
 
@@ -302,10 +298,10 @@ def test_senseless_settings_in_a_file_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     params: dict[str, object],
 ) -> None:
-    sane = engine._params
-    monkeypatch.setattr(engine, "_params", lambda cipher: sane(cipher) | params)
+    sane = pipeline.params_of
+    monkeypatch.setattr(pipeline, "params_of", lambda cipher: sane(cipher) | params)
     encrypted = engine.encrypt(inversion, A, mode="open")
-    with pytest.raises(SealedError, match="upgrade"):
+    with pytest.raises(SealedError, match="version of facersa that made it"):
         engine.decrypt(encrypted.data, A)
 
 
