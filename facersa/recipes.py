@@ -60,7 +60,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
     """
     weights = LossWeights()
     recipe = Recipe(mapper=mapper, weights=weights)
-    lr = 3e-4 if mapper == "ring" else 1e-3
+    lr = {"steered": 1e-3, "ring": 3e-4, "faithful": 2e-3}[mapper]
     if mapper == "faithful":
         weights = replace(
             weights,
@@ -75,7 +75,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             options={"odd": False},
             weights=weights,
             teacher="ring",
-            imitation_steps=1500,
+            imitation_steps=4000,
             latent_batch=256,
             ramp=0.0,
         )
@@ -101,7 +101,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             weights, options = replace(weights, different=5.0), {"axes": 64}
             recipe = replace(recipe, weights=weights, options=options)
         return config, replace(recipe, every_group=True)
-    steps = {"steered": 600, "ring": 900, "faithful": 450 + recipe.imitation_steps}
+    steps = {"steered": 600, "ring": 900, "faithful": 200 + recipe.imitation_steps}
     config = TrainConfig(steps=steps[mapper], batch=1, lr=lr, pool=3000, save_every=50)
     return config, recipe
 

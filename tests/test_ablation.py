@@ -57,7 +57,12 @@ def test_a_small_run_from_end_to_end(
 
     def run(steps: int) -> Callable[[str, str], float]:
         result = ablate(
-            generator, load_teacher(), steps=steps, n=2, variants=few, progress=False
+            generator,
+            load_teacher("steered"),
+            steps=steps,
+            n=2,
+            variants=few,
+            progress=False,
         )
         lines = table(json.loads(json.dumps(result))).splitlines()
         assert [line[:16].strip() for line in lines[2:]] == list(few)
