@@ -174,7 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
         "parsing loss; the table of bits for codes in pixels",
     )
     train.add_argument(
-        "--mapper", choices=["steered", "faithful", "ring"], default="steered"
+        "--mapper", choices=["ring", "steered", "faithful"], default="ring"
     )
     train.add_argument("--preset", choices=["smoke", "cpu", "gpu"], default="cpu")
     train.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -241,9 +241,9 @@ def _add_cipher(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cipher", choices=["rotation", "mapper"], default="rotation")
     command.add_argument(
         "--mapper",
-        choices=["steered", "faithful", "ring"],
-        default="steered",
-        help="which trained mapper: one of ours, exact (steered is the default), or "
+        choices=["ring", "steered", "faithful"],
+        default="ring",
+        help="which trained mapper: ring (default) or steered, ours and exact, or "
         "faithful, the paper's",
     )
     command.add_argument(

@@ -188,7 +188,7 @@ class PasswordReader(nn.Module):
 
 ExactMapper = SteeredMapper | RingMapper  # d undoes e, sums are chains: by construction
 Mapper = ModulationMapper | ExactMapper
-MAPPERS = ("faithful", "steered", "ring")
+MAPPERS = ("ring", "steered", "faithful")
 
 
 def build_mapper(kind: str, config: Mapping[str, Any] | None = None) -> Mapper:
@@ -229,7 +229,7 @@ def mapper_card(kind: str) -> dict[str, Any]:
         ) from error
 
 
-def load_mapper(kind: str = "steered", device: str | torch.device = "cpu") -> Mapper:
+def load_mapper(kind: str = "ring", device: str | torch.device = "cpu") -> Mapper:
     """A trained mapper that ships with the package, frozen.
 
     Raises:

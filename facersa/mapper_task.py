@@ -160,12 +160,13 @@ class MapperTask:
         first = TRAIN_SEED + config.seed * config.pool
         self.codes = varied_codes(self.generator, config.pool, first)
         new = not (folder / "state").exists()
+        rng = torch.Generator().manual_seed(config.seed)
         if new and isinstance(self.mapper, RingMapper):
             codes = self.codes[: self.recipe.slopes]
             judges = self.identity, self.landmarks
             found = slopes(self.mapper, self.generator, *judges, codes)
             number = len(self.mapper.directions)
-            self.mapper.start_along(identity_directions(found, number))
+            self.mapper.start_along(identity_directions(found, number), rng)
         self.pool: list[Judged] = []
         if not self.recipe.latent_steps:
             return
@@ -176,7 +177,6 @@ class MapperTask:
             path = self.folder / f"{part:04d}.safetensors"
             self.pool.append(self.judge.kept(codes, path))
         if new:
-            rng = torch.Generator().manual_seed(config.seed)
             fit(self.surrogate, Judged.join(self.pool), self.recipe.fit_steps, rng)
 
     def _refit(self, step: int, rng: torch.Generator) -> None:

@@ -96,16 +96,18 @@ class RingMapper(nn.Module):
         self.angles = nn.Parameter(torch.randn(config.num_bits, config.planes))
 
     @torch.no_grad()
-    def start_along(self, directions: Tensor) -> None:
+    def start_along(self, directions: Tensor, rng: torch.Generator) -> None:
         """Begin in the span of ``directions`` (2 planes, axes), whitened.
 
-        They are mixed at random, so that each plane does as much as the others.
+        They are mixed at random (``rng``), so that each plane does as much as the
+        others.
 
         Raises:
             ValueError: another shape.
         """
         check_shape(directions, *self.directions.shape, name="directions")
-        mixed, _ = torch.linalg.qr(torch.randn(len(directions), len(directions)))
+        size = len(directions), len(directions)
+        mixed, _ = torch.linalg.qr(torch.randn(size, generator=rng))
         self.directions.copy_(mixed.to(directions) @ directions)
 
     def change(self, ws: Tensor, code: Tensor) -> Tensor:
