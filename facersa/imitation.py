@@ -48,12 +48,24 @@ def imitation_loss(
     ws: Tensor,
     axes: Tensor,
     rng: torch.Generator,
+    *,
+    own: bool = False,
 ) -> Tensor:
     """Mean squared error of ``mapper`` against the teacher's lesson, whitened.
 
     People (B, 16, 512) come plain or encrypted, by up to four passwords. Half of the
     codes are single passwords, the others sums of none to four, and some undo all that
     was done, so that zero, sums and the way back are part of the lesson.
+
+    Args:
+        mapper: who learns.
+        teacher: whom it copies.
+        ws: people.
+        axes: of ``whitening``.
+        rng: of the passwords.
+        own: who is encrypted already was so by the mapper itself, one password after
+            the other, and the answer is what the teacher makes of the plain person:
+            so it learns to correct its own errors, which a chain would add up.
     """
     count = len(ws)
     e = fresh_codes(2 * MOST, count, mapper.num_bits, rng).to(ws)
@@ -64,7 +76,9 @@ def imitation_loss(
     code = (e[MOST:] * (order < torch.where(single, 1, now))).sum(0)
     code = torch.where(undo & ~single & (done > 0), -before, code)
     with torch.no_grad():
-        start = teacher.lesson(ws, before)
-        want = teacher.lesson(start, code)
+        want = teacher.lesson(ws, before + code)
+        start = ws if own else teacher.lesson(ws, before)
+        for k in range(MOST if own else 0):
+            start = torch.where(done[..., None] > k, mapper(start, e[k]), start)
     gap = (mapper(start, code) - want)[:, list(mapper.layers)]
     return (gap @ axes).square().mean()

@@ -223,7 +223,14 @@ class MapperTask:
         if step_before < 0:
             assert self.teacher is not None
             ws = self._people(self.recipe.latent_batch, rng)
-            copied = imitation_loss(self.mapper, self.teacher, ws, self.axes, rng)
+            copied = imitation_loss(
+                self.mapper,
+                self.teacher,
+                ws,
+                self.axes,
+                rng,
+                own=2 * step >= self.recipe.imitation_steps,
+            )
             return copied, {"imitation": copied.item()}
         latent = step_before < self.recipe.latent_steps
         if latent and step_before and step_before % self.recipe.refit_every == 0:

@@ -19,7 +19,8 @@ class Recipe:
         options: of the mapper, where they differ from its defaults.
         weights: of the losses.
         teacher: the exact mapper that is copied.
-        imitation_steps: steps of that, in code space, first of all.
+        imitation_steps: steps of that, in code space, first of all; in the second
+            half from codes that the mapper has encrypted itself.
         latent_steps: steps against the surrogate, next; painting takes the rest.
         latent_batch: people a step of these two stages.
         slopes: people at whose codes the first directions of a ring are found.
@@ -101,7 +102,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             weights, options = replace(weights, different=5.0), {"axes": 64}
             recipe = replace(recipe, weights=weights, options=options)
         return config, replace(recipe, every_group=True)
-    steps = {"steered": 600, "ring": 900, "faithful": 200 + recipe.imitation_steps}
+    steps = {"steered": 600, "ring": 900, "faithful": recipe.imitation_steps}
     config = TrainConfig(steps=steps[mapper], batch=1, lr=lr, pool=3000, save_every=50)
     return config, recipe
 

@@ -11,7 +11,7 @@ from facersa.imitation import (
     imitation_loss,
     whitening,
 )
-from facersa.mapper import ModulationMapper, SteeredMapper
+from facersa.mapper import ModulationMapper, RingMapper, SteeredMapper
 from facersa.rotation import WStatistics
 
 
@@ -56,3 +56,22 @@ def test_the_teacher_itself_makes_no_error(generator: Generator) -> None:
     idle.shifts.weight.zero_()
     idle.shifts.bias.zero_()
     assert loss(idle) > 0.05
+
+
+def test_own_codes_are_corrected_towards_the_plain_person(
+    generator: Generator,
+) -> None:
+    torch.manual_seed(0)
+    teacher = RingMapper().requires_grad_(False)
+    _, axes = whitening(WStatistics.load(), torch.device("cpu"))
+    ws = generator.sample(range(16), 0.85)
+
+    def loss(mapper: RingMapper, own: bool) -> float:
+        rng = torch.Generator().manual_seed(1)
+        return float(imitation_loss(mapper, teacher, ws, axes, rng, own=own))
+
+    assert loss(teacher, own=True) < 1e-8  # exact: its own codes are the lesson's
+    late = RingMapper().requires_grad_(False)
+    late.load_state_dict(teacher.state_dict())
+    late.angles *= 0.9  # turns too little, each time
+    assert loss(late, own=True) > 1.5 * loss(late, own=False) > 0
