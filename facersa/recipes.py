@@ -82,6 +82,10 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
         )
     if mapper == "ring":
         recipe = replace(recipe, weights=replace(weights, different=6.0))
+    if mapper == "steered":
+        # It writes along few of the axes over which these two are means.
+        weights = replace(weights, radius=100.0, outliers=120.0)
+        recipe = replace(recipe, weights=weights)
     if preset == "smoke":
         config = TrainConfig(steps=6, batch=1, lr=1e-3, pool=4, save_every=3)
         return config, replace(
