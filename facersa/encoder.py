@@ -211,9 +211,9 @@ class Encoder(nn.Module):
     def __init__(self, trunk: Trunk, pyramid: Pyramid, statistics: WStatistics) -> None:
         super().__init__()
         self.trunk, self.pyramid = trunk, pyramid
-        scaled = statistics.eigenvectors * statistics.eigenvalues.sqrt()
         self.register_buffer("mean", statistics.mean.float(), persistent=False)
-        self.register_buffer("basis", scaled.T.float(), persistent=False)
+        basis = statistics.colourer().float()
+        self.register_buffer("basis", basis, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Aligned faces (B, 3, R, R) in [-1, 1], any R, to ws (B, 16, 512)."""

@@ -12,8 +12,7 @@ are (Tov et al. 2021, section 5).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,8 @@ from facersa.head_task import TRAIN_SEED, render_pool
 from facersa.honey import cosine_basis
 from facersa.images import from_uint8, write_atomic
 from facersa.judges import IdentityJudge
-from facersa.rendering import PREVIEW, Renderer
+from facersa.recipes import EncoderRecipe
+from facersa.rendering import Renderer
 from facersa.rotation import WStatistics
 from facersa.training import TrainConfig
 from facersa.trunk import Features, Trunk
@@ -42,41 +42,6 @@ PART = 200  # pictures whose features are kept in one file
 TOGETHER = 8  # pictures looked at together
 READ_SHARE, READ_MOST = 5 / 6, 10_000  # of the pool, for fitting the linear read
 MEASURED = 24  # people, plain ones and encrypted ones
-
-
-@dataclass(frozen=True)
-class EncoderRecipe:
-    """What is learned from, and how much each term weighs.
-
-    Attributes:
-        pictures: "full" or "preview": what the pool is painted by, where it is kept.
-        kept: paint and spoil each picture once and keep its features (a CPU), or
-            paint previews and spoil them anew at each step (a GPU).
-        scenes: share of each step's pictures with another shape, light and background
-            (``SCENES``), whose codes nobody knows; only where nothing is kept.
-        latent_steps: steps without painting; the rest paints as well.
-        unlocked_at: share of all steps after which the last row is unlocked.
-        code: mean square error of w, in units of its mean variance.
-        visible: mean square error weighted by how much it shows.
-        offset: mean square of the offsets, whitened.
-        realism: of the discriminator's word, as e4e weighs it.
-        r1: gradient penalty of the discriminator.
-        pixel, lpips, identity: of the painted picture, as e4e and E2Style weigh them.
-    """
-
-    pictures: str = PREVIEW
-    kept: bool = True
-    scenes: float = 0.0
-    latent_steps: int = 0
-    unlocked_at: float = 0.4
-    code: float = 1.0
-    visible: float = 1.0
-    offset: float = 2e-3
-    realism: float = 0.02
-    r1: float = 1.0
-    pixel: float = 1.0
-    lpips: float = 0.8
-    identity: float = 0.5
 
 
 class RowJudge(nn.Module):
@@ -130,8 +95,7 @@ class EncoderTask:
         self.module = nn.ModuleDict(
             {"pyramid": self.pyramid, "row_judge": self.row_judge}
         ).to(self.device)
-        root = self.stats.eigenvalues.sqrt()
-        self.whitener = (self.stats.eigenvectors / root).float().to(self.device)
+        self.whitener = self.stats.whitener().float().to(self.device)
         self.variance = self.stats.eigenvalues.mean().item()
         shows = CompactCode.load().shown.to(self.device)
         # In a wrong person's code the mean row is wrong, which counts sqrt(rows) times.
@@ -332,22 +296,3 @@ class EncoderTask:
                 f"code {kind}": float(error),
             }
         return figures
-
-
-def encoder_preset(preset: str) -> tuple[TrainConfig, EncoderRecipe]:
-    """Configuration and recipe: "smoke" (a test), "cpu" or "gpu"."""
-    if preset == "smoke":
-        config = TrainConfig(steps=6, batch=2, lr=1e-3, pool=4, save_every=3)
-        return config, EncoderRecipe(latent_steps=4)
-    if preset == "gpu":
-        config = TrainConfig(
-            steps=10_000, batch=32, lr=1e-3, pool=20_000, save_every=1000
-        )
-        return config, EncoderRecipe(kept=False, scenes=0.5, code=0.5, visible=0.5)
-    config = TrainConfig(steps=500, batch=4, lr=5e-4, pool=12_000, save_every=25)
-    return config, EncoderRecipe()
-
-
-def encoder_recipe_of(settings: Mapping[str, Any]) -> EncoderRecipe:
-    """The recipe that a run's settings hold."""
-    return EncoderRecipe(**settings["recipe"])

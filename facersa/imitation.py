@@ -24,7 +24,7 @@ def whitening(statistics: WStatistics, device: torch.device) -> tuple[Tensor, Te
     Also the axes along which people hardly differ count: steps along them change a
     picture too, and what training does not see it does not hold back.
     """
-    axes = statistics.eigenvectors[:, :AXES] / statistics.eigenvalues[:AXES].sqrt()
+    axes = statistics.whitener(AXES)
     return statistics.mean.float().to(device), axes.float().to(device)
 
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from facersa.bisenet import BiSeNet
 from facersa.directions import identity_directions, slopes
-from facersa.generator import PREVIEW_BLOCKS, Generator, fast_on_cuda
+from facersa.generator import Generator
 from facersa.head_task import TRAIN_SEED, varied_codes
 from facersa.imitation import altered_codes, fresh_codes, imitation_loss, whitening
 from facersa.judges import IdentityJudge, Landmarks
@@ -42,7 +42,7 @@ from facersa.mapper import (
     RingMapper,
     build_mapper,
 )
-from facersa.parsing import BLOCKS as PARSED_BLOCKS
+from facersa.painter import Painter
 from facersa.parsing import GeneratorParser
 from facersa.recipes import Recipe
 from facersa.rotation import WStatistics
@@ -59,40 +59,6 @@ def pool_codes(
     bases = varied_codes(generator, people, TRAIN_SEED + 500_000 + part * people)
     rng = torch.Generator().manual_seed(part)
     return torch.cat([bases, edited_codes(generator, bases, tuple(layers), rng)])
-
-
-class Painter:
-    """Codes to views through the generator and the training judges.
-
-    On CUDA the generator runs in bfloat16, channels last, and compiled where there is
-    something to learn.
-    """
-
-    def __init__(
-        self,
-        generator: Generator,
-        identity: IdentityJudge,
-        landmarks: Landmarks,
-        parser: GeneratorParser | BiSeNet,
-    ) -> None:
-        self.generator, self.parser = generator, parser
-        self.identity, self.landmarks = identity, landmarks
-        self.paint = fast_on_cuda(generator, self._paint)
-
-    def _paint(self, ws: Tensor) -> tuple[Tensor, Tensor]:
-        synthesis = self.generator.synthesis
-        x = features = synthesis.features(ws, PARSED_BLOCKS)
-        for i in range(PARSED_BLOCKS, PREVIEW_BLOCKS):
-            x = synthesis.blocks[i](x, ws[:, 1 + 2 * i], ws[:, 2 + 2 * i])
-        picture = self.generator.head(*self.generator.head_inputs(x, ws))
-        seen = picture if isinstance(self.parser, BiSeNet) else features
-        return picture, self.parser(seen)
-
-    def __call__(self, ws: Tensor, code: Tensor) -> View:
-        """Paint ``ws`` (B, 16, 512) at 256 x 256 and look."""
-        picture, parts = (x.float() for x in self.paint(ws))
-        points = self.landmarks.points(picture)
-        return View(code, self.identity.embed(picture), points, picture, parts)
 
 
 class MapperTask:

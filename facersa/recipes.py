@@ -1,4 +1,4 @@
-"""How each mapper is trained: what its run is made of, and the presets."""
+"""How mappers and the encoder are trained: what a run is made of, and presets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from facersa.losses import LossWeights
+from facersa.rendering import PREVIEW
 from facersa.training import TrainConfig
 
 
@@ -50,6 +51,41 @@ class Recipe:
     pairs: int = 3
     every_group: bool = False
     ramp: float = 0.6
+
+
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """What is learned from, and how much each term weighs.
+
+    Attributes:
+        pictures: "full" or "preview": what the pool is painted by, where it is kept.
+        kept: paint and spoil each picture once and keep its features (a CPU), or
+            paint previews and spoil them anew at each step (a GPU).
+        scenes: share of each step's pictures with another shape, light and background
+            (``SCENES``), whose codes nobody knows; only where nothing is kept.
+        latent_steps: steps without painting; the rest paints as well.
+        unlocked_at: share of all steps after which the last row is unlocked.
+        code: mean square error of w, in units of its mean variance.
+        visible: mean square error weighted by how much it shows.
+        offset: mean square of the offsets, whitened.
+        realism: of the discriminator's word, as e4e weighs it.
+        r1: gradient penalty of the discriminator.
+        pixel, lpips, identity: of the painted picture, as e4e and E2Style weigh them.
+    """
+
+    pictures: str = PREVIEW
+    kept: bool = True
+    scenes: float = 0.0
+    latent_steps: int = 0
+    unlocked_at: float = 0.4
+    code: float = 1.0
+    visible: float = 1.0
+    offset: float = 2e-3
+    realism: float = 0.02
+    r1: float = 1.0
+    pixel: float = 1.0
+    lpips: float = 0.8
+    identity: float = 0.5
 
 
 def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
@@ -115,3 +151,22 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
     """The recipe that a run's settings hold."""
     stored = dict(settings["recipe"])
     return Recipe(**{**stored, "weights": LossWeights(**stored["weights"])})
+
+
+def encoder_preset(preset: str) -> tuple[TrainConfig, EncoderRecipe]:
+    """Configuration and recipe: "smoke" (a test), "cpu" or "gpu"."""
+    if preset == "smoke":
+        config = TrainConfig(steps=6, batch=2, lr=1e-3, pool=4, save_every=3)
+        return config, EncoderRecipe(latent_steps=4)
+    if preset == "gpu":
+        config = TrainConfig(
+            steps=10_000, batch=32, lr=1e-3, pool=20_000, save_every=1000
+        )
+        return config, EncoderRecipe(kept=False, scenes=0.5, code=0.5, visible=0.5)
+    config = TrainConfig(steps=500, batch=4, lr=5e-4, pool=12_000, save_every=25)
+    return config, EncoderRecipe()
+
+
+def encoder_recipe_of(settings: Mapping[str, Any]) -> EncoderRecipe:
+    """The recipe that a run's settings hold."""
+    return EncoderRecipe(**settings["recipe"])

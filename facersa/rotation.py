@@ -129,6 +129,15 @@ class WStatistics:
         data = b"".join(part.float().numpy().tobytes() for part in parts)
         return hashlib.sha256(data).hexdigest()[:16]
 
+    def whitener(self, axes: int | None = None) -> Tensor:
+        """(D, axes), float64: (w - mean) @ this is z along the leading ``axes``."""
+        return self.eigenvectors[:, :axes] / self.eigenvalues[:axes].sqrt()
+
+    def colourer(self, axes: int | None = None) -> Tensor:
+        """(axes, D), float64: mean + z @ this is the w of z along ``axes``."""
+        scaled = self.eigenvectors[:, :axes] * self.eigenvalues[:axes].sqrt()
+        return scaled.T.contiguous()
+
     def whiten(self, w: Tensor) -> Tensor:
         """(..., D) in w to standard coordinates z, float64."""
         return (w.double() - self.mean) @ self.eigenvectors / self.eigenvalues.sqrt()
@@ -203,13 +212,12 @@ class RotationCipher(nn.Module):
         self.kappa, self.context = float(kappa), context
         planes = self.w_dim // 2
         table = np.stack([half_columns(num_bits, row, planes) for row in rows], axis=1)
-        root = stats.eigenvalues.sqrt()
         # Buffers follow .to(device); none is learned and none needs saving.
         for name, value in {
             "table": torch.from_numpy(table.astype(np.float64)).flatten(1),
             "mean": stats.mean,
-            "whitener": stats.eigenvectors / root,
-            "colourer": (stats.eigenvectors * root).T.contiguous(),
+            "whitener": stats.whitener(),
+            "colourer": stats.colourer(),
         }.items():
             self.register_buffer(name, value, persistent=False)
 

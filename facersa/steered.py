@@ -69,12 +69,10 @@ class SteeredMapper(nn.Module):
         self.config = config
         self.layers, self.num_bits = config.layers, config.num_bits
         stats = WStatistics.load() if statistics is None else statistics
-        axes = stats.eigenvectors[:, : config.axes]
-        root = stats.eigenvalues[: config.axes].sqrt()
         for name, value in {
             "mean": stats.mean,
-            "read": axes / root,
-            "write": (axes * root).T.contiguous(),
+            "read": stats.whitener(config.axes),
+            "write": stats.colourer(config.axes),
         }.items():
             self.register_buffer(name, value.float(), persistent=False)
         self.trunk = nn.Sequential(

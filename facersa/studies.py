@@ -206,14 +206,19 @@ def run_train(options: argparse.Namespace) -> None:
 def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]:
     """What to train: as ``folder`` says when resuming, else by the preset."""
     from facersa.bisenet import load_bisenet
-    from facersa.encoder_task import EncoderTask, encoder_preset, encoder_recipe_of
+    from facersa.encoder_task import EncoderTask
     from facersa.generator import load_generator
     from facersa.head_task import HeadTask
     from facersa.judges import load_identity, load_landmarks, load_lpips
     from facersa.mapper import load_teacher
     from facersa.mapper_task import MapperTask
     from facersa.parsing import load_parser
-    from facersa.recipes import mapper_preset, recipe_of
+    from facersa.recipes import (
+        encoder_preset,
+        encoder_recipe_of,
+        mapper_preset,
+        recipe_of,
+    )
     from facersa.training import PRESETS, stored_run
 
     device = options.device

@@ -44,6 +44,14 @@ def seeds() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def any_ws() -> torch.Tensor:
+    """Codes (3, 16, 512) of as many people, every row another draw."""
+    from facersa.rotation import WStatistics
+
+    return WStatistics.load().unwhiten(torch.randn(3, 16, 512)).float()
+
+
 @pytest.fixture(scope="session")
 def generator() -> Iterator[Generator]:
     """The pretrained FFHQ generator on the CPU, loaded once.

@@ -13,15 +13,13 @@ from torch import Tensor
 
 from facersa.encoder import Pyramid
 from facersa.encoder_task import (
-    EncoderRecipe,
     EncoderTask,
     RowJudge,
-    encoder_preset,
-    encoder_recipe_of,
 )
 from facersa.errors import CheckpointError
 from facersa.generator import Generator
 from facersa.judges import load_identity, load_lpips
+from facersa.recipes import EncoderRecipe, encoder_preset, encoder_recipe_of
 from facersa.training import stored_run, train
 
 SMOKE, RECIPE = encoder_preset("smoke")

@@ -24,13 +24,6 @@ from facersa.mapper import (
     mapper_card,
 )
 from facersa.password import Password
-from facersa.rotation import WStatistics
-
-
-@pytest.fixture
-def ws() -> Tensor:
-    stats = WStatistics.load()
-    return stats.unwhiten(torch.randn(3, 16, 512)).float()
 
 
 def codes(*seeds: int, num_bits: int = 16) -> Tensor:
@@ -38,42 +31,42 @@ def codes(*seeds: int, num_bits: int = 16) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", MAPPERS)
-def test_only_the_edited_rows_change(kind: str, ws: Tensor) -> None:
+def test_only_the_edited_rows_change(kind: str, any_ws: Tensor) -> None:
     mapper = build_mapper(kind)
-    edited = mapper(ws, codes(1))
-    assert edited.shape == ws.shape and edited.dtype == ws.dtype
+    edited = mapper(any_ws, codes(1))
+    assert edited.shape == any_ws.shape and edited.dtype == any_ws.dtype
     kept = [r for r in range(16) if r not in (5, 6, 7, 8)]
-    assert torch.equal(edited[:, kept], ws[:, kept])
-    assert ((edited - ws)[:, 5:9].abs().amax((1, 2)) > 1e-3).all()
+    assert torch.equal(edited[:, kept], any_ws[:, kept])
+    assert ((edited - any_ws)[:, 5:9].abs().amax((1, 2)) > 1e-3).all()
 
 
 @pytest.mark.parametrize("kind", MAPPERS)
 def test_one_code_serves_all_faces_and_each_may_have_its_own(
-    kind: str, ws: Tensor
+    kind: str, any_ws: Tensor
 ) -> None:
     mapper = build_mapper(kind)
-    torch.testing.assert_close(mapper(ws, codes(4)), mapper(ws, codes(4, 4, 4)))
-    each = mapper(ws, codes(4, 5, 6))
-    torch.testing.assert_close(each[1:2], mapper(ws[1:2], codes(5)))
+    torch.testing.assert_close(mapper(any_ws, codes(4)), mapper(any_ws, codes(4, 4, 4)))
+    each = mapper(any_ws, codes(4, 5, 6))
+    torch.testing.assert_close(each[1:2], mapper(any_ws[1:2], codes(5)))
 
 
 @pytest.mark.parametrize("kind", MAPPERS)
-def test_bad_input_names_the_cure(kind: str, ws: Tensor) -> None:
+def test_bad_input_names_the_cure(kind: str, any_ws: Tensor) -> None:
     mapper = build_mapper(kind)
     with pytest.raises(PasswordError, match="num_bits=16"):
-        mapper(ws, codes(1, num_bits=8))
+        mapper(any_ws, codes(1, num_bits=8))
     with pytest.raises(PasswordError, match="1 or 3"):
-        mapper(ws, codes(1, 2))
+        mapper(any_ws, codes(1, 2))
     with pytest.raises(ValueError, match="W\\+ code"):
-        mapper(ws[:, :8], codes(1))
+        mapper(any_ws[:, :8], codes(1))
     with pytest.raises(ValueError, match="shape"):
-        mapper(ws[..., :100], codes(1))
+        mapper(any_ws[..., :100], codes(1))
 
 
 @pytest.mark.parametrize("kind", MAPPERS)
-def test_a_sum_is_a_code_like_any_other(kind: str, ws: Tensor) -> None:
+def test_a_sum_is_a_code_like_any_other(kind: str, any_ws: Tensor) -> None:
     total = Password.random(16, seed=1) + Password.random(16, seed=2)
-    assert torch.isfinite(build_mapper(kind)(ws, total.code)).all()
+    assert torch.isfinite(build_mapper(kind)(any_ws, total.code)).all()
 
 
 def test_converter_by_hand() -> None:
@@ -98,28 +91,28 @@ def test_modulation_by_hand(one_plus: bool) -> None:
         torch.testing.assert_close(module(x, v)[i], expected, atol=1e-5, rtol=1e-4)
 
 
-def test_published_quirks_do_what_their_names_say(ws: Tensor) -> None:
+def test_published_quirks_do_what_their_names_say(any_ws: Tensor) -> None:
     published = ModulationMapper(MapperConfig.published())
-    change = published.change(ws, codes(1, 2, 3))
+    change = published.change(any_ws, codes(1, 2, 3))
     # A last LeakyReLU of slope .01 leaves next to nothing below zero.
     assert change.clamp_max(0).abs().sum() < 0.05 * change.abs().sum()
     # Biases alone move a face that nobody encrypted.
-    assert published.change(ws, torch.zeros(1, 16)).abs().max() > 1e-3
+    assert published.change(any_ws, torch.zeros(1, 16)).abs().max() > 1e-3
     ours = ModulationMapper()
     assert (
-        ours.change(ws, torch.zeros(1, 16).expand(3, -1)).abs().max() < 1e-5
+        ours.change(any_ws, torch.zeros(1, 16).expand(3, -1)).abs().max() < 1e-5
     )  # both halves round apart
-    there, back = (ours.change(ws, s * codes(1, 2, 3)) for s in (1, -1))
+    there, back = (ours.change(any_ws, s * codes(1, 2, 3)) for s in (1, -1))
     torch.testing.assert_close(there, -back)
 
 
 @pytest.mark.parametrize(("norm", "dim"), [("features", -1), ("rows", -2)])
-def test_the_axis_of_the_pixel_norm(norm: str, dim: int, ws: Tensor) -> None:
+def test_the_axis_of_the_pixel_norm(norm: str, dim: int, any_ws: Tensor) -> None:
     mapper = ModulationMapper(MapperConfig(norm=norm, modules=1, odd=False))
-    scaled = ws.clone()
+    scaled = any_ws.clone()
     scaled[:, 5:9] *= torch.rand(3, 4 if dim == -1 else 1, 1 if dim == -1 else 512) + 1
     code = codes(1, 2, 3)
-    torch.testing.assert_close(mapper.change(scaled, code), mapper.change(ws, code))
+    torch.testing.assert_close(mapper.change(scaled, code), mapper.change(any_ws, code))
 
 
 def test_bad_options_are_refused() -> None:
@@ -131,6 +124,34 @@ def test_bad_options_are_refused() -> None:
         SteeredMapper(SteeredConfig(context=(4, 5)))
     with pytest.raises(ValueError, match="one of"):
         build_mapper("linear")
+
+
+@pytest.mark.parametrize(("kind", "error"), [("steered", 1e-12), ("ring", 1e-6)])
+def test_an_exact_mapper_is_a_group_action(
+    kind: str, error: float, any_ws: Tensor
+) -> None:
+    """(c), (f), (g), (h), and nothing at zero, before any training.
+
+    A ring reads what it wrote, along axes that are orthogonal to float32 only.
+    """
+    mapper, ws = build_mapper(kind).double(), any_ws.double()
+    e1, e2, e3 = (codes(s).double() for s in (1, 2, 3))
+    once = mapper(ws, e1)
+    assert torch.equal(mapper(ws, torch.zeros(1, 16)), ws)
+    close = {"atol": error, "rtol": 0.0}
+    torch.testing.assert_close(mapper(once, -e1), ws, **close)
+    twice = mapper(once, e2)
+    torch.testing.assert_close(twice, mapper(ws, e1 + e2), **close)
+    torch.testing.assert_close(mapper(twice, -e1), mapper(ws, e2), **close)
+    chain = mapper(mapper(twice, e3), -(e1 + e3))
+    torch.testing.assert_close(chain, mapper(ws, e2), **close)
+
+
+@pytest.mark.parametrize("kind", ["steered", "ring"])
+def test_in_single_precision_it_is_exact_enough(kind: str, any_ws: Tensor) -> None:
+    mapper = build_mapper(kind)
+    back = mapper(mapper(any_ws, codes(1)), -codes(1))
+    assert (back - any_ws).abs().max() < 1e-5
 
 
 def test_reader_reads_one_row() -> None:

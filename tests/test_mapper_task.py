@@ -15,7 +15,8 @@ from facersa.bisenet import BiSeNet
 from facersa.generator import Generator
 from facersa.judges import load_identity, load_landmarks, load_lpips
 from facersa.mapper import MAPPERS, SteeredMapper, build_mapper
-from facersa.mapper_task import GROUPS, MapperTask, Painter
+from facersa.mapper_task import GROUPS, MapperTask
+from facersa.painter import Painter
 from facersa.parsing import load_parser
 from facersa.recipes import Recipe, mapper_preset, recipe_of
 from facersa.training import stored_run, train

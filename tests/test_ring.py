@@ -8,13 +8,6 @@ from torch import Tensor
 
 from facersa.password import Password
 from facersa.ring import RingConfig, RingMapper
-from facersa.rotation import WStatistics
-
-
-@pytest.fixture
-def ws() -> Tensor:
-    stats = WStatistics.load()
-    return stats.unwhiten(torch.randn(3, 16, 512)).float()
 
 
 @pytest.fixture
@@ -27,43 +20,21 @@ def code(seed: int) -> Tensor:
     return Password.random(16, seed=seed).code
 
 
-def test_the_ring_is_a_group_action(ring: RingMapper, ws: Tensor) -> None:
-    """(c), (f), (g), (h), and nothing at zero, before any training."""
-    ws = ws.double()
-    e1, e2, e3 = (code(s).double() for s in (1, 2, 3))
-    once = ring(ws, e1)
-    assert torch.equal(ring(ws, torch.zeros(1, 16)), ws)
-    close = {"atol": 1e-6, "rtol": 0.0}  # the axes are orthogonal in float32
-    torch.testing.assert_close(ring(once, -e1), ws, **close)
-    twice = ring(once, e2)
-    torch.testing.assert_close(twice, ring(ws, e1 + e2), **close)
-    torch.testing.assert_close(ring(twice, -e1), ring(ws, e2), **close)
-    chain = ring(ring(twice, e3), -(e1 + e3))
-    torch.testing.assert_close(chain, ring(ws, e2), **close)
-
-
-def test_single_precision_loses_its_own_rounding_only(
-    ring: RingMapper, ws: Tensor
-) -> None:
-    back = ring(ring(ws, code(1)), -code(1))
-    assert (back - ws).abs().max() < 1e-5
-
-
-def test_chains_stay_within_a_diameter(ring: RingMapper, ws: Tensor) -> None:
+def test_chains_stay_within_a_diameter(ring: RingMapper, any_ws: Tensor) -> None:
     """However many passwords: the distance to the centre does not change."""
     with torch.no_grad():
         square = ring.directions @ ring.directions.T
-        out = ws
+        out = any_ws
         for seed in range(12):
             out = ring(out, code(seed))
-            moved = (out - ws)[:, 5:9].double() @ ring.read
+            moved = (out - any_ws)[:, 5:9].double() @ ring.read
             turned = moved @ ring.directions.double().T @ square.inverse().double()
             # Farther than two radii only by where the person is in the plane.
             assert turned.unflatten(-1, (-1, 2)).norm(dim=-1).quantile(0.9) < 2 * 6
 
 
-def test_all_edited_rows_are_treated_alike(ring: RingMapper, ws: Tensor) -> None:
-    same = ws[:, :1].expand(-1, 16, -1)
+def test_all_edited_rows_are_treated_alike(ring: RingMapper, any_ws: Tensor) -> None:
+    same = any_ws[:, :1].expand(-1, 16, -1)
     change = ring.change(same, code(1))
     torch.testing.assert_close(change, change[:, :1].expand(-1, 4, -1))
 
@@ -83,7 +54,7 @@ def test_one_flipped_bit_turns_the_planes_by_its_angles(ring: RingMapper) -> Non
     torch.testing.assert_close(apart.float(), chord, rtol=1e-3, atol=1e-4)
 
 
-def test_strength_moves_the_centre(ws: Tensor) -> None:
+def test_strength_moves_the_centre(any_ws: Tensor) -> None:
     torch.manual_seed(0)
     near, far = RingMapper(RingConfig(strength=0.0)), RingMapper()
     near.load_state_dict(far.state_dict())

@@ -1,0 +1,46 @@
+"""Codes to pictures, and what the training judges see in them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from facersa.bisenet import BiSeNet
+from facersa.generator import PREVIEW_BLOCKS, Generator, fast_on_cuda
+from facersa.judges import IdentityJudge, Landmarks
+from facersa.losses import View
+from facersa.parsing import BLOCKS as PARSED_BLOCKS
+from facersa.parsing import GeneratorParser
+
+
+class Painter:
+    """Codes to views through the generator and the training judges.
+
+    On CUDA the generator runs in bfloat16, channels last, and compiled where there is
+    something to learn.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        identity: IdentityJudge,
+        landmarks: Landmarks,
+        parser: GeneratorParser | BiSeNet,
+    ) -> None:
+        self.generator, self.parser = generator, parser
+        self.identity, self.landmarks = identity, landmarks
+        self.paint = fast_on_cuda(generator, self._paint)
+
+    def _paint(self, ws: Tensor) -> tuple[Tensor, Tensor]:
+        synthesis = self.generator.synthesis
+        x = features = synthesis.features(ws, PARSED_BLOCKS)
+        for i in range(PARSED_BLOCKS, PREVIEW_BLOCKS):
+            x = synthesis.blocks[i](x, ws[:, 1 + 2 * i], ws[:, 2 + 2 * i])
+        picture = self.generator.head(*self.generator.head_inputs(x, ws))
+        seen = picture if isinstance(self.parser, BiSeNet) else features
+        return picture, self.parser(seen)
+
+    def __call__(self, ws: Tensor, code: Tensor) -> View:
+        """Paint ``ws`` (B, 16, 512) at 256 x 256 and look."""
+        picture, parts = (x.float() for x in self.paint(ws))
+        points = self.landmarks.points(picture)
+        return View(code, self.identity.embed(picture), points, picture, parts)
