@@ -33,6 +33,20 @@ def fresh_codes(number: int, count: int, bits: int, rng: torch.Generator) -> Ten
     return torch.randint(2, (number, count, bits), generator=rng) - 0.5
 
 
+def summed_codes(count: int, bits: int, rng: torch.Generator) -> Tensor:
+    """Codes (count, N) of which half are passwords, half sums of none to four."""
+    drawn = fresh_codes(MOST, count, bits, rng)
+    number = torch.randint(MOST + 1, (count, 1), generator=rng)
+    single = torch.rand(count, 1, generator=rng) < 0.5
+    return _sum_of_first(drawn, torch.where(single, 1, number))
+
+
+def _sum_of_first(codes: Tensor, number: Tensor) -> Tensor:
+    """Codes (k, B, N) to the sum of the first ``number`` (B, 1) of each."""
+    order = torch.arange(len(codes), device=codes.device)[:, None, None]
+    return (codes * (order < number)).sum(0)
+
+
 def altered_codes(code: Tensor, rng: torch.Generator) -> Tensor:
     """Other codes (B, N): one bit turned over, or, for half of them, any bits."""
     turned = torch.rand(code.shape, generator=rng)
@@ -71,9 +85,8 @@ def imitation_loss(
     e = fresh_codes(2 * MOST, count, mapper.num_bits, rng).to(ws)
     done, now = torch.randint(MOST + 1, (2, count, 1), generator=rng).to(ws.device)
     single, undo = (torch.rand(2, count, 1, generator=rng) < 0.5).to(ws.device)
-    order = torch.arange(MOST, device=ws.device)[:, None, None]
-    before = (e[:MOST] * (order < done)).sum(0)
-    code = (e[MOST:] * (order < torch.where(single, 1, now))).sum(0)
+    before = _sum_of_first(e[:MOST], done)
+    code = _sum_of_first(e[MOST:], torch.where(single, 1, now))
     code = torch.where(undo & ~single & (done > 0), -before, code)
     with torch.no_grad():
         want = teacher.lesson(ws, before + code)

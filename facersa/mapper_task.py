@@ -1,7 +1,8 @@
 """Training a mapper: faces, passwords, pictures and the three groups of losses.
 
 Up to three stages. In the *imitation* stage a mapper copies a trained one that is
-exact, in code space: a start where d already undoes e and passwords already matter. In
+exact, in code space: a start where d already undoes e and passwords already matter
+(``assembly`` can bring it near before the first step). In
 the *latent* stage the surrogate network guesses what the judges would say, many codes a
 step; it is fitted again on the mapper's own outputs as training goes on. In the
 *painted* stage the generator paints every code and the training judges look at the
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from facersa.assembly import begin_as_ring
 from facersa.bisenet import BiSeNet
 from facersa.directions import identity_directions, slopes
 from facersa.generator import Generator
@@ -38,6 +40,7 @@ from facersa.losses import (
 from facersa.mapper import (
     ExactMapper,
     Mapper,
+    ModulationMapper,
     PasswordReader,
     RingMapper,
     build_mapper,
@@ -74,7 +77,7 @@ class MapperTask:
         teacher: a trained mapper that is exact, for the imitation stage.
 
     Raises:
-        ValueError: the recipe has an imitation stage and there is no teacher.
+        ValueError: the recipe needs a teacher, and there is none of its kind.
     """
 
     def __init__(
@@ -89,6 +92,8 @@ class MapperTask:
     ) -> None:
         if recipe.imitation_steps and teacher is None:
             raise ValueError("this recipe imitates a trained mapper; pass a teacher.")
+        if recipe.assembly_steps and not isinstance(teacher, RingMapper):
+            raise ValueError("this recipe begins as a ring; pass a ring as teacher.")
         self.teacher = teacher
         self.generator, self.lpips, self.recipe = generator, lpips, recipe
         self.identity, self.landmarks = identity, landmarks
@@ -121,7 +126,7 @@ class MapperTask:
         return {"recipe": asdict(self.recipe), "mapper": asdict(self.mapper.config)}
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
-        """Draw the people; find a ring's directions; judge and fit the surrogate."""
+        """Draw the people; begin as a ring; judge and fit the surrogate."""
         self.config, self.folder = config, folder / "pool"
         first = TRAIN_SEED + config.seed * config.pool
         self.codes = varied_codes(self.generator, config.pool, first)
@@ -133,6 +138,11 @@ class MapperTask:
             found = slopes(self.mapper, self.generator, *judges, codes)
             number = len(self.mapper.directions)
             self.mapper.start_along(identity_directions(found, number), rng)
+        if new and self.recipe.assembly_steps:
+            assert isinstance(self.mapper, ModulationMapper)
+            assert isinstance(self.teacher, RingMapper)
+            steps, people = self.recipe.assembly_steps, self.recipe.latent_batch
+            begin_as_ring(self.mapper, self.teacher, self.codes, rng, steps, people)
         self.pool: list[Judged] = []
         if not self.recipe.latent_steps:
             return

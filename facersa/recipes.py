@@ -20,7 +20,9 @@ class Recipe:
         options: of the mapper, where they differ from its defaults.
         weights: of the losses.
         teacher: the exact mapper that is copied.
-        imitation_steps: steps of that, in code space, first of all; in the second
+        assembly_steps: steps of each part from which a faithful mapper is assembled
+            before the first step of the run.
+        imitation_steps: steps of copying, in code space, first of all; in the second
             half from codes that the mapper has encrypted itself.
         latent_steps: steps against the surrogate, next; painting takes the rest.
         latent_batch: people a step of these two stages.
@@ -40,6 +42,7 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: LossWeights = field(default_factory=LossWeights)
     teacher: str = "steered"
+    assembly_steps: int = 0
     imitation_steps: int = 0
     latent_steps: int = 0
     latent_batch: int = 32
@@ -92,12 +95,13 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
     """Configuration and recipe: "smoke" (a test), "cpu" or "gpu".
 
     The faithful mapper must learn to undo itself, and the password must matter,
-    so its recipes imitate first, and weigh recovery and the reader more. It copies a
-    ring, which is not odd in the password.
+    so its recipes imitate first, and weigh recovery and the reader more. It is
+    assembled from parts of a ring and then copies it whole; so it is not odd in the
+    password.
     """
     weights = LossWeights()
     recipe = Recipe(mapper=mapper, weights=weights)
-    lr = {"steered": 1e-3, "ring": 3e-4, "faithful": 2e-3}[mapper]
+    lr = {"steered": 1e-3, "ring": 3e-4, "faithful": 5e-4}[mapper]
     if mapper == "faithful":
         weights = replace(
             weights,
@@ -112,7 +116,8 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             options={"odd": False},
             weights=weights,
             teacher="ring",
-            imitation_steps=4000,
+            assembly_steps=6000,
+            imitation_steps=2000,
             latent_batch=256,
             ramp=0.0,
         )
@@ -127,6 +132,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
         return config, replace(
             recipe,
             slopes=4,
+            assembly_steps=min(recipe.assembly_steps, 1),
             imitation_steps=min(recipe.imitation_steps, 1),
             latent_steps=4,
             latent_batch=2,
@@ -143,7 +149,8 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             recipe = replace(recipe, weights=weights, options=options)
         return config, replace(recipe, every_group=True)
     steps = {"steered": 600, "ring": 900, "faithful": recipe.imitation_steps}
-    config = TrainConfig(steps=steps[mapper], batch=1, lr=lr, pool=3000, save_every=50)
+    pool = 12_000 if mapper == "faithful" else 3000  # it paints nobody
+    config = TrainConfig(steps=steps[mapper], batch=1, lr=lr, pool=pool, save_every=50)
     return config, recipe
 
 

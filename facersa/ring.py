@@ -108,17 +108,21 @@ class RingMapper(nn.Module):
         mixed, _ = torch.linalg.qr(torch.randn(size, generator=rng))
         self.directions.copy_(mixed.to(directions) @ directions)
 
+    def coordinates(self, rows: Tensor) -> Tensor:
+        """Rows (..., 512) to t (..., 2 planes), float64: x and y from each centre."""
+        planes = self.directions.double()
+        inverse = torch.linalg.inv(planes @ planes.T)
+        centre = self.config.strength * self.centre.double().flatten()
+        return (rows.double() - self.mean) @ self.read @ planes.T @ inverse - centre
+
     def change(self, ws: Tensor, code: Tensor) -> Tensor:
         """M(w, p): (B, rows of ``ws``, 512) and (B, N) to (B, edited rows, 512).
 
         In float64, so that a round trip differs by the rounding of ``ws`` only.
         """
         planes = self.directions.double()
-        inverse = torch.linalg.inv(planes @ planes.T)
-        rows = (ws[:, list(self.layers)].double() - self.mean) @ self.read
-        centre = self.config.strength * self.centre.double()
-        found = (rows @ planes.T @ inverse).unflatten(-1, centre.shape) - centre
-        x, y = found.unbind(-1)
+        found = self.coordinates(ws[:, list(self.layers)])
+        x, y = found.unflatten(-1, self.centre.shape).unbind(-1)
         turn = (code.double() @ self.angles.double())[:, None]
         # cos - 1, so that the zero code changes no bit
         sine, less_cosine = turn.sin(), -2 * (turn / 2).sin().square()

@@ -150,7 +150,7 @@ def train(
     with log:
         for step in bar:
             for group in optimizer.param_groups:
-                group["lr"] = config.lr * _schedule(step / config.steps)
+                group["lr"] = config.lr * schedule(step / config.steps)
             rng = torch.Generator().manual_seed(config.seed * 2**32 + step)
             loss, figures = task.loss(step, rng)
             if not torch.isfinite(loss):
@@ -194,7 +194,8 @@ def _plain(settings: Mapping[str, Any]) -> Any:
     return json.loads(json.dumps(settings))
 
 
-def _schedule(done: float) -> float:
+def schedule(done: float) -> float:
+    """Factor on the peak learning rate when a share ``done`` of the steps is done."""
     return min(done / 0.05 + 1e-2, 1.0, 0.5 + 0.5 * math.cos(math.pi * done))
 
 

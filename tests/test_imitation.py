@@ -9,6 +9,7 @@ from facersa.imitation import (
     altered_codes,
     fresh_codes,
     imitation_loss,
+    summed_codes,
     whitening,
 )
 from facersa.mapper import ModulationMapper, RingMapper, SteeredMapper
@@ -20,6 +21,15 @@ def test_fresh_codes_are_bits() -> None:
     codes = fresh_codes(3, 200, 16, rng)
     assert codes.shape == (3, 200, 16)
     assert codes.abs().unique().tolist() == [0.5] and abs(codes.mean()) < 0.02
+
+
+def test_half_of_the_sums_are_passwords() -> None:
+    codes = summed_codes(2000, 16, torch.Generator().manual_seed(0))
+    assert codes.shape == (2000, 16) and codes.abs().max() == 2  # a sum of four
+    single = (codes.abs() == 0.5).all(1).float().mean()
+    assert 0.55 < single < 0.65  # a half, and a fifth of the other half
+    zero = (codes == 0).all(1).float().mean()
+    assert 0.07 < zero < 0.13
 
 
 def test_wrong_passwords_always_differ() -> None:

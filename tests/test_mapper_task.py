@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from facersa.bisenet import BiSeNet
 from facersa.generator import Generator
 from facersa.judges import load_identity, load_landmarks, load_lpips
-from facersa.mapper import MAPPERS, SteeredMapper, build_mapper
+from facersa.mapper import MAPPERS, SteeredMapper, build_mapper, load_teacher
 from facersa.mapper_task import GROUPS, MapperTask
 from facersa.painter import Painter
 from facersa.parsing import load_parser
@@ -26,8 +26,7 @@ MakeTask = Callable[[Recipe], MapperTask]
 
 @pytest.fixture(scope="module")
 def make_task(generator: Generator) -> MakeTask:
-    torch.manual_seed(3)
-    teacher = SteeredMapper()
+    teacher = load_teacher("ring")
     judges = load_identity(), load_landmarks(), load_parser(), load_lpips("alex")
     return lambda recipe: MapperTask(generator, *judges, recipe, teacher)
 
@@ -73,7 +72,7 @@ def test_the_gpu_recipe_takes_every_group_at_each_step(
 ) -> None:
     config, recipe = mapper_preset("gpu", "faithful")
     assert recipe.every_group and not recipe.latent_steps
-    recipe = replace(recipe, imitation_steps=0)
+    recipe = replace(recipe, assembly_steps=0, imitation_steps=0)
     small = replace(config, steps=1, batch=1, pool=2)
     task = make_task(recipe)
     task.prepare(small, tmp_path)
@@ -90,7 +89,8 @@ def test_with_every_group_each_step_has_pictures_of_one_number(
 ) -> None:
     """So that one compiled network serves all of them."""
     for kind, number in (("faithful", 11), ("steered", 6)):
-        task = make_task(replace(mapper_preset("gpu", kind)[1], imitation_steps=0))
+        _, recipe = mapper_preset("gpu", kind)
+        task = make_task(replace(recipe, assembly_steps=0, imitation_steps=0))
         ws = task.generator.sample([1], 0.7)
         groups = set(GROUPS[:2] if task.exact else GROUPS)
         for seed in range(4):
@@ -130,7 +130,8 @@ def test_chains_are_what_they_say(make_task: MakeTask) -> None:
 def test_imitation_learns_in_code_space(make_task: MakeTask, tmp_path: Path) -> None:
     steps = 80  # the second half on codes of its own
     config, recipe = mapper_preset("smoke", "faithful")
-    recipe = replace(recipe, imitation_steps=steps, latent_steps=0, latent_batch=16)
+    recipe = replace(recipe, assembly_steps=0, imitation_steps=steps)
+    recipe = replace(recipe, latent_steps=0, latent_batch=16)
     task = make_task(recipe)
     task.prepare(replace(config, steps=steps, pool=32), tmp_path)
 
@@ -154,8 +155,10 @@ def test_imitation_needs_a_teacher(make_task: MakeTask) -> None:
     task = make_task(mapper_preset("smoke", "steered")[1])
     recipe = mapper_preset("cpu", "faithful")[1]
     judges = task.painter.identity, task.painter.landmarks, task.painter.parser
-    with pytest.raises(ValueError, match="teacher"):
+    with pytest.raises(ValueError, match="pass a teacher"):
         MapperTask(task.generator, *judges, task.lpips, recipe)
+    with pytest.raises(ValueError, match="pass a ring"):
+        MapperTask(task.generator, *judges, task.lpips, recipe, SteeredMapper())
 
 
 @pytest.mark.slow
