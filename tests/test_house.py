@@ -74,6 +74,7 @@ ORDER = (
     "encoder_data",
     "encoder_task",
     "painter",
+    "assembly",
     "mapper_task",
     "ablation",
     "display",
