@@ -33,7 +33,9 @@ from facersa.training import schedule
 
 SPARE = 64  # channels of the second module that hold a constant
 LOUD = 8.0, 20.0  # constants of the second and third module, in sizes of the signal
-FACES_LR, PASSWORDS_LR = 3e-3, 2e-3
+BENT = 20_000  # passwords to which the converter is fitted before it descends
+REACH = 5.0  # of its knots, in standard deviations of a password's angle
+FACES_LR, PASSWORDS_LR = 3e-3, 1e-3
 
 
 def begin_as_ring(
@@ -101,6 +103,7 @@ def begin_as_ring(
         found = second.gamma(mapper.converter(code))[:, : 2 * size]
         return (found - wanted).square().mean()
 
+    _bend(mapper, ring, summed_codes(BENT, ring.num_bits, rng).to(people))
     faces = [first.linear, readout]
     _fit("read faces", faces, reading_error, steps, FACES_LR, progress)
     passwords = [mapper.converter, second.gamma]
@@ -116,6 +119,49 @@ def begin_as_ring(
         rows = ring(ws, code)[:, list(ring.layers)]
         gap = (mapper(ws, code)[:, list(ring.layers)] - rows).mean((0, 1))
         _last(third.beta).bias.sub_(gap / mapper.config.strength)
+
+
+@torch.no_grad()
+def _bend(mapper: ModulationMapper, ring: RingMapper, codes: Tensor) -> None:
+    """Cosines and sines, drawn from straight pieces.
+
+    The first layer of the converter bends at knots along the angle of each plane, the
+    second reads the curves from them as least squares have it, over ``codes``, and
+    their negatives. The gamma of the second module hands them on, each twice.
+    """
+    converter, angles = mapper.converter, ring.angles.to(codes)
+    planes = angles.shape[1]
+    knots = W_DIM // planes
+    reach = REACH * angles.norm(dim=0) / 2
+    places = torch.linspace(-1, 1, knots).to(codes) * reach[:, None]
+    sides = codes.new_tensor([-1.0, 1.0]).repeat(knots // 2 + 1)[:knots]
+    used = planes * knots
+    along = angles.T[:, None] * sides[:, None]
+    converter.first.weight[:used] = along.reshape(used, -1)
+    converter.first.bias[:used] = (-places * sides).flatten()
+    hidden = F.leaky_relu(converter.first(codes), SLOPE)
+    turned = codes @ angles
+    wanted = torch.cat([turned.cos() - 1, turned.sin()], dim=1)
+    x = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1).double()
+    ridge = 1e-4 * len(x) * torch.eye(x.shape[1]).to(x)
+    read = torch.linalg.solve(x.T @ x + ridge, x.T @ wanted.double()).T.to(codes)
+    size = len(read)
+    converter.second.weight[: 2 * size] = torch.cat([read, -read])[:, :-1]
+    converter.second.bias[: 2 * size] = torch.cat([read, -read])[:, -1]
+
+    into, _, _, out = _modules(mapper)[1].gamma
+    assert isinstance(into, nn.Linear) and isinstance(out, nn.Linear)
+    curve = torch.eye(size).to(codes) / (1 + SLOPE)
+    straight = torch.cat([curve, -curve], dim=1)  # what a leaky unit bent, unbent
+    into.weight.zero_()
+    into.weight[: 2 * size, : 2 * size] = torch.cat([straight, -straight])
+    into.bias.zero_()
+    constant = into.bias[2 * size :]
+    constant.copy_(LOUD[0] * codes.new_tensor([-1.0, 1.0]).repeat(len(constant) // 2))
+    loud = into(converter(codes)).std(dim=1, correction=0).mean()
+    out.weight[: 2 * size] = 0
+    out.weight[: 2 * size, : 2 * size] = loud * straight.repeat_interleave(2, dim=0)
+    out.bias[: 2 * size] = 0
 
 
 def _modules(mapper: ModulationMapper) -> list[Modulation]:

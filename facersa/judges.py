@@ -85,10 +85,13 @@ class IdentityJudge(FrozenNetwork):
         pooled = F.adaptive_avg_pool2d(check_images(images), 256)
         return F.adaptive_avg_pool2d(pooled[:, :, 35:223, 32:220], 112)
 
+    def levels(self, crops: Tensor) -> Tensor:
+        """Crops (B, 3, 112, 112) in [-1, 1] as the network was trained on them."""
+        return ((crops + 1) * 127.5 - 127) / 128
+
     def embed_crop(self, crops: Tensor) -> Tensor:
         """(B, 3, 112, 112) face crops in [-1, 1] to unit vectors (B, 512)."""
-        levels = (crops + 1) * 127.5
-        return F.normalize(self.network((levels - 127) / 128), dim=1)
+        return F.normalize(self.network(self.levels(crops)), dim=1)
 
     def embed(self, images: Tensor) -> Tensor:
         """Aligned faces (B, 3, R, R) to unit vectors (B, 512)."""

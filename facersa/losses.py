@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,8 @@ class View(NamedTuple):
 
     code: (B, rows, A) edited rows in whitened coordinates; identity: (B, 512) of
     length 1; points: (B, 68, 2) in sides; picture: (B, 3, R, R) in [-1, 1] or
-    None; parts: (B, K, S, S) shares of the parts of a face, or None.
+    None; parts: (B, K, S, S) shares of the parts of a face, or None; texture:
+    (B, F), what a critic reads, or None; natural: (B,) its logits, or None.
     """
 
     code: Tensor
@@ -38,15 +39,13 @@ class View(NamedTuple):
     points: Tensor
     picture: Tensor | None = None
     parts: Tensor | None = None
+    texture: Tensor | None = None
+    natural: Tensor | None = None
 
     def part(self, start: int, end: int) -> View:
         """The views of members ``start`` to ``end`` - 1 of the batch."""
-        shown = (self.picture, self.parts)
-        picture, parts = (None if x is None else x[start:end] for x in shown)
-        one = slice(start, end)
-        return View(
-            self.code[one], self.identity[one], self.points[one], picture, parts
-        )
+        members: Any = (None if x is None else x[start:end] for x in self)
+        return View(*members)
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class LossWeights:
         points: landmarks.
         lpips: perceptual distance.
         parts: face parsing.
+        natural: what the critic says: beyond the paper's list.
         reader: reading the password back.
         hinge: least distance between the codes two passwords give.
         margin: of that hinge, in standard deviations of w per coordinate.
@@ -81,6 +81,7 @@ class LossWeights:
     points: float = 5000.0
     lpips: float = 0.5
     parts: float = 0.2
+    natural: float = 0.0
     reader: float = 0.0
     hinge: float = 0.0
     margin: float = 0.5
@@ -144,6 +145,11 @@ def parsing_divergence(a: Tensor, b: Tensor) -> Tensor:
     return (a * ((a + eps).log() - (b + eps).log())).sum(1).mean()
 
 
+def unnatural(logits: Tensor) -> Tensor:
+    """mean log(1 + exp(-l)) of a critic's logits (B,): 0 where it is sure of nature."""
+    return F.softplus(-logits).mean()
+
+
 def password_hinge(a: Tensor, b: Tensor, margin: float) -> Tensor:
     """mean max(margin - rms(a - b), 0): two passwords must give different codes."""
     distance = ((a - b).square().mean((1, 2)) + 1e-8).sqrt()
@@ -164,7 +170,7 @@ def password_reading(logits: Tensor, code: Tensor) -> Tensor:
 def quality(
     original: View, other: View, weights: LossWeights, lpips: Distance | None = None
 ) -> Figures:
-    """Everything but identity stays: landmarks, code size, LPIPS and parsing."""
+    """Everything but identity stays: landmarks, code size, LPIPS, parsing, nature."""
     found = {
         "points": weights.points * landmark_l2(original.points, other.points),
         "code": weights.code * code_size(original.code, other.code),
@@ -178,6 +184,8 @@ def quality(
         if original.parts is not None and other.parts is not None:
             gap = parsing_divergence(original.parts, other.parts)
             found["parts"] = weights.parts * gap
+    if other.natural is not None:
+        found["natural"] = weights.natural * unnatural(other.natural)
     return found
 
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from facersa.assembly import begin_as_ring
 from facersa.bisenet import BiSeNet
+from facersa.critic import Critic
 from facersa.directions import identity_directions, slopes
 from facersa.generator import Generator
 from facersa.head_task import TRAIN_SEED, varied_codes
@@ -107,10 +108,12 @@ class MapperTask:
         stats = WStatistics.load()
         self.surrogate = Surrogate(stats).requires_grad_(False)
         self.mean, self.axes = whitening(stats, self.device)
-        self.reader = PasswordReader(bits)
+        self.reader, self.critic = PasswordReader(bits), Critic()
         networks: dict[str, nn.Module] = {"mapper": self.mapper, "reader": self.reader}
         if recipe.latent_steps:
             networks["surrogate"] = self.surrogate
+        if recipe.weights.natural:
+            networks["critic"] = self.critic
         self.module = nn.ModuleDict(networks).to(self.device)
         self.painter = Painter(generator, identity, landmarks, parser)
         self.judge = CodeJudge(generator, identity, landmarks)
@@ -143,6 +146,8 @@ class MapperTask:
             assert isinstance(self.teacher, RingMapper)
             steps, people = self.recipe.assembly_steps, self.recipe.latent_batch
             begin_as_ring(self.mapper, self.teacher, self.codes, rng, steps, people)
+        if new and self.recipe.weights.natural:
+            self._show_the_critic(rng)
         self.pool: list[Judged] = []
         if not self.recipe.latent_steps:
             return
@@ -154,6 +159,17 @@ class MapperTask:
             self.pool.append(self.judge.kept(codes, path))
         if new:
             fit(self.surrogate, Judged.join(self.pool), self.recipe.fit_steps, rng)
+
+    @torch.no_grad()
+    def _show_the_critic(self, rng: torch.Generator) -> None:
+        """Some people, plain and encrypted: the scale of what it reads."""
+        codes = self.codes[: self.recipe.seen]
+        (e,) = self._passwords(1, len(codes), rng)
+        both = torch.cat([codes, self.mapper(codes, e)])
+        parts = tqdm(both.split(4), desc="critic", unit="part")
+        pictures = (self.generator.preview(part) for part in parts)
+        textures = [self.painter.look(picture)[1] for picture in pictures]
+        self.critic.standardise(torch.cat(textures))
 
     def _refit(self, step: int, rng: torch.Generator) -> None:
         """Fit the surrogate again, also on what the mapper makes now."""
@@ -235,6 +251,14 @@ class MapperTask:
             row = self.mapper.layers[0]
             logits = self.reader(codes["Ie1"][:, row])
             terms.append({"reader": weights.reader * password_reading(logits, fresh)})
+        if weights.natural and not latent:
+            made = {id(view): view.texture for view in views.values()}
+            del made[id(views["I"])]
+            textures = torch.cat([x for x in made.values() if x is not None])
+            plain = views["I"].texture
+            assert plain is not None
+            told = self.critic.loss(plain, textures, self.recipe.r1)
+            terms.append({"critic": told})
         loss = torch.stack([v for term in terms for v in term.values()]).sum()
         figures: dict[str, float] = {}
         for term in terms:
@@ -293,6 +317,9 @@ class MapperTask:
                     view = View(code, *self.surrogate(together))
                 else:
                     view = self.painter(together, code)
+                    if self.recipe.weights.natural and view.texture is not None:
+                        said = self.critic(view.texture, learns=False)
+                        view = view._replace(natural=said)
             size = len(together) // len(keys)
             for index, key in enumerate(keys):
                 found[key] = view.part(index * size, (index + 1) * size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from facersa.bisenet import BiSeNet
+from facersa.critic import Texture
 from facersa.generator import PREVIEW_BLOCKS, Generator, fast_on_cuda
 from facersa.judges import IdentityJudge, Landmarks
 from facersa.losses import View
@@ -28,6 +29,7 @@ class Painter:
     ) -> None:
         self.generator, self.parser = generator, parser
         self.identity, self.landmarks = identity, landmarks
+        self.look = Texture(identity)
         self.paint = fast_on_cuda(generator, self._paint)
 
     def _paint(self, ws: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,5 +44,6 @@ class Painter:
     def __call__(self, ws: Tensor, code: Tensor) -> View:
         """Paint ``ws`` (B, 16, 512) at 256 x 256 and look."""
         picture, parts = (x.float() for x in self.paint(ws))
+        identity, texture = self.look(picture)
         points = self.landmarks.points(picture)
-        return View(code, self.identity.embed(picture), points, picture, parts)
+        return View(code, identity, points, picture, parts, texture)

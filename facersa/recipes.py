@@ -26,6 +26,8 @@ class Recipe:
             half from codes that the mapper has encrypted itself.
         latent_steps: steps against the surrogate, next; painting takes the rest.
         latent_batch: people a step of these two stages.
+        r1: gradient penalty of the critic.
+        seen: people whose pictures set the scale of what the critic reads.
         slopes: people at whose codes the first directions of a ring are found.
         part: people whose codes, as they are and edited, are judged together.
         parts: pool of judged codes for the surrogate, in such parts.
@@ -46,6 +48,8 @@ class Recipe:
     imitation_steps: int = 0
     latent_steps: int = 0
     latent_batch: int = 32
+    r1: float = 0.0
+    seen: int = 64
     slopes: int = 320
     part: int = 50
     parts: int = 20
@@ -122,7 +126,8 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             ramp=0.0,
         )
     if mapper == "ring":
-        recipe = replace(recipe, weights=replace(weights, different=6.0))
+        weights = replace(weights, different=6.0, natural=1.0)
+        recipe = replace(recipe, weights=weights, r1=0.1)
     if mapper == "steered":
         # It writes along few of the axes over which these two are means.
         weights = replace(weights, radius=100.0, outliers=120.0)
@@ -131,6 +136,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
         config = TrainConfig(steps=6, batch=1, lr=1e-3, pool=4, save_every=3)
         return config, replace(
             recipe,
+            seen=2,
             slopes=4,
             assembly_steps=min(recipe.assembly_steps, 1),
             imitation_steps=min(recipe.imitation_steps, 1),

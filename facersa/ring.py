@@ -35,6 +35,8 @@ class RingConfig:
         axes: leading principal axes of w in which the planes lie.
         radius: distance of the centre in each plane at the start of training, in
             standard deviations of people.
+        spread: standard deviation at the start of the angle that a password turns a
+            plane by, in radians. From about two on, one password is as good as many.
         strength: factor on that distance afterwards. All properties that are exact
             stay so, whatever it is.
     """
@@ -43,7 +45,8 @@ class RingConfig:
     layers: tuple[int, ...] = (5, 6, 7, 8)
     planes: int = 16
     axes: int = 128
-    radius: float = 4.0
+    radius: float = 3.0
+    spread: float = 2.8
     strength: float = 1.0
 
 
@@ -91,7 +94,9 @@ class RingMapper(nn.Module):
         aside = torch.rand(config.planes) * 2 * math.pi
         centre = torch.stack([aside.cos(), aside.sin()], dim=1) * config.radius
         self.centre = nn.Parameter(centre)
-        self.angles = nn.Parameter(torch.randn(config.num_bits, config.planes))
+        angles = torch.randn(config.num_bits, config.planes)
+        per_bit = config.spread * 2 / config.num_bits**0.5  # entries are -1/2 and 1/2
+        self.angles = nn.Parameter(angles * per_bit)
 
     @torch.no_grad()
     def start_along(self, directions: Tensor, rng: torch.Generator) -> None:

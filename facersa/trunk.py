@@ -50,7 +50,7 @@ class Trunk(FrozenNetwork):
 
     def __init__(self, identity: IdentityJudge, perceptual: nn.Module) -> None:
         network: Any = identity.network  # a graph, as onnx2torch makes it
-        super().__init__(_tapped(network, FACE_TAPS))
+        super().__init__(tapped(network, FACE_TAPS))
         self.judge = identity
         lpips: Any = perceptual
         self.scaling, self.alexnet = lpips.scaling_layer, lpips.net
@@ -58,7 +58,7 @@ class Trunk(FrozenNetwork):
     def forward(self, images: Tensor) -> Features:
         """Aligned faces (B, 3, R, R) in [-1, 1] to features."""
         small = resize(images, SIDE)
-        levels = ((self.judge.crop(small) + 1) * 127.5 - 127) / 128
+        levels = self.judge.levels(self.judge.crop(small))
         face14, face7, identity = self.network(levels)
         one, two, three, _, five = self.alexnet(self.scaling(small))
         coarse, middle, fine = SIDES.values()
@@ -70,7 +70,7 @@ class Trunk(FrozenNetwork):
         )
 
 
-def _tapped(network: torch.fx.GraphModule, names: Sequence[str]) -> nn.Module:
+def tapped(network: torch.fx.GraphModule, names: Sequence[str]) -> nn.Module:
     """The network with those inner results before its own."""
     graph = copy.deepcopy(network.graph)
     nodes = {node.name: node for node in graph.nodes}

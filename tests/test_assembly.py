@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn.functional import leaky_relu
 
-from facersa.assembly import _write, begin_as_ring
+from facersa.assembly import _bend, _write, begin_as_ring
 from facersa.edits import SLOPE
 from facersa.generator import Generator
-from facersa.imitation import fresh_codes
+from facersa.imitation import fresh_codes, summed_codes
 from facersa.mapper import (
     MapperConfig,
     Modulation,
@@ -45,6 +45,20 @@ def test_it_begins_near_the_ring(generator: Generator) -> None:
     gap_at_zero, _ = missed(0 * code)
     assert gap_at_zero < 0.1 * way
     assert torch.equal(mapper(unseen, code)[:, :5], unseen[:, :5])
+
+
+def test_the_converter_begins_with_cosines_and_sines() -> None:
+    """Read off its output and the negatives beside it, for sums of passwords too."""
+    torch.manual_seed(0)
+    ring = RingMapper().requires_grad_(False)
+    mapper = ModulationMapper(MapperConfig(odd=False)).requires_grad_(False)
+    _bend(mapper, ring, summed_codes(5000, 16, seeded()))
+    code = summed_codes(1000, 16, torch.Generator().manual_seed(1))
+    v = mapper.converter(code)[:, :64]
+    found = (v[:, :32] - v[:, 32:]) / (1 + SLOPE)
+    turn = code @ ring.angles
+    wanted = torch.cat([turn.cos() - 1, turn.sin()], dim=1)
+    assert (found - wanted).square().mean() < 0.03 * wanted.square().mean()
 
 
 def test_the_third_module_writes_what_a_ring_steps(any_ws: torch.Tensor) -> None:

@@ -38,6 +38,7 @@ ORDER = (
     "projection",
     "rotation",
     "trunk",
+    "critic",
     "encoder",
     "inverter",
     "edits",

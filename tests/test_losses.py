@@ -26,6 +26,7 @@ from facersa.losses import (
     radius_excess,
     sequential_loss,
     single_loss,
+    unnatural,
 )
 
 WEIGHTS = LossWeights(different=1.0, floor=0.0, hinge=1.0)
@@ -107,6 +108,26 @@ def test_parsing_is_a_divergence() -> None:
     by_hand = (a * (a.log() - b.log())).sum(1).mean()
     assert parsing_divergence(a, b).item() == pytest.approx(float(by_hand), rel=1e-2)
     assert parsing_divergence(a, b) > 0
+
+
+def test_a_critics_word_counts_where_there_is_one() -> None:
+    logits = torch.tensor([0.0, 2.0])
+    by_hand = (math.log(2) + math.log(1 + math.exp(-2))) / 2
+    assert unnatural(logits).item() == pytest.approx(by_hand)
+    plain, other = view(1), view(2)._replace(natural=logits)
+    weights = LossWeights(natural=3.0)
+    assert quality(plain, other, weights)["natural"].item() == pytest.approx(
+        3 * by_hand
+    )
+    assert "natural" not in quality(other, plain, weights)
+
+
+def test_a_part_of_a_view_has_all_it_has() -> None:
+    whole = view(1)._replace(texture=torch.rand(2, 5), natural=torch.rand(2))
+    part = whole.part(1, 2)
+    for name, value in whole._asdict().items():
+        torch.testing.assert_close(getattr(part, name), value[1:])
+    assert view(1, painted=False).part(0, 1).picture is None
 
 
 def test_hinge_and_reader() -> None:

@@ -14,12 +14,16 @@ from safetensors.torch import load_file
 from facersa.bisenet import BiSeNet
 from facersa.generator import Generator
 from facersa.judges import load_identity, load_landmarks, load_lpips
+from facersa.losses import LossWeights
 from facersa.mapper import MAPPERS, SteeredMapper, build_mapper, load_teacher
 from facersa.mapper_task import GROUPS, MapperTask
 from facersa.painter import Painter
 from facersa.parsing import load_parser
 from facersa.recipes import Recipe, mapper_preset, recipe_of
 from facersa.training import stored_run, train
+
+QUIET = ("different", "recover_id", "recover_pixels", "code", "radius", "outliers")
+QUIET += ("points", "lpips", "parts")
 
 MakeTask = Callable[[Recipe], MapperTask]
 
@@ -125,6 +129,24 @@ def test_chains_are_what_they_say(make_task: MakeTask) -> None:
         torch.testing.assert_close(codes["Ie1d1"], task.mapper(codes["Ie1"], -e1))
         assert any(codes["chained"] is code for code in chain[: len(chain) // 2 + 1])
         assert codes["direct"].shape == ws.shape
+
+
+def test_the_critic_learns_and_the_ring_learns_from_it(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    config, recipe = mapper_preset("smoke", "ring")
+    recipe = replace(recipe, latent_steps=0)
+    task = make_task(recipe)
+    task.prepare(config, tmp_path)
+    torch.nn.init.normal_(task.critic.linear.weight)
+
+    kept = replace(LossWeights(), **dict.fromkeys(QUIET, 0.0), natural=1.0)
+    task.recipe = replace(recipe, weights=kept)
+    loss, figures = task.loss(0, torch.Generator().manual_seed(0))
+    assert loss.item() == pytest.approx(figures["natural"] + figures["critic"])
+    loss.backward()
+    for learned in (task.critic.linear.weight, *task.mapper.parameters()):
+        assert learned.grad is not None and learned.grad.abs().max() > 0
 
 
 def test_imitation_learns_in_code_space(make_task: MakeTask, tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""A critic of faces: does the skin look like one that the generator paints by itself?
+
+A face may be found by every detector and have the right landmarks, and yet look worn:
+codes that were moved too far give grey, blotched skin. A classifier sees it in the
+middle of the identity network, and so a mapper can be taught to avoid it: the
+adversarial loss of Goodfellow et al. 2014, with a linear critic on frozen features.
+The picture classifier of the evaluation looks through another network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facersa.judges import IdentityJudge
+from facersa.trunk import FACE_TAPS, tapped
+
+TEXTURE = 2 * 128  # mean and spread of each channel of the 14 x 14 maps
+
+
+class Texture(nn.Module):
+    """Identity and texture of faces, in one pass of the identity network."""
+
+    def __init__(self, judge: IdentityJudge) -> None:
+        super().__init__()
+        self.judge = judge
+        network: Any = judge.network  # a graph, as onnx2torch makes it
+        self.network = tapped(network, FACE_TAPS[:1])
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Aligned faces (B, 3, R, R) to unit vectors (B, 512) and (B, TEXTURE)."""
+        maps, identity = self.network(self.judge.levels(self.judge.crop(images)))
+        places = maps.flatten(2)
+        texture = torch.cat([places.mean(2), places.std(2)], 1)
+        return F.normalize(identity, dim=1), texture
+
+
+class Critic(nn.Module):
+    """A linear classifier of textures: positive where a face looks unencrypted."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(TEXTURE, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        self.register_buffer("mean", torch.zeros(TEXTURE))
+        self.register_buffer("spread", torch.ones(TEXTURE))
+
+    @torch.no_grad()
+    def standardise(self, textures: Tensor) -> None:
+        """Take mean and spread from ``textures`` (B, TEXTURE), B at least 2."""
+        self.mean.copy_(textures.mean(0))
+        self.spread.copy_(textures.std(0) + 1e-6)
+
+    def forward(self, textures: Tensor, *, learns: bool = True) -> Tensor:
+        """(B, TEXTURE) to logits (B,); where it does not learn, only they do."""
+        standard = (textures - self.mean) / self.spread
+        if learns:
+            return self.linear(standard)[:, 0]
+        weight, bias = self.linear.weight.detach(), self.linear.bias.detach()
+        return F.linear(standard, weight, bias)[:, 0]
+
+    def loss(self, plain: Tensor, made: Tensor, r1: float) -> Tensor:
+        """Logistic loss of telling textures (B, TEXTURE) and (C, TEXTURE) apart.
+
+        Plus r1 / 2 times the squared slope at plain ones (Mescheder et al. 2018), that
+        of a linear critic everywhere the same: its squared weight.
+        """
+        plain, made = self(plain.detach()), self(made.detach())
+        told = F.softplus(-plain).mean() + F.softplus(made).mean()
+        return told + r1 / 2 * self.linear.weight.square().sum()
