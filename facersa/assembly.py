@@ -6,8 +6,9 @@ What a ring does to a row is a sum of products, four for each plane:
 
 x and y are read from the face, the angle a from the password. To multiply what comes
 from a face by what comes from a password is just what a modulation module does. So the
-first module learns to read x and y, the converter and the gamma of the second learn
-the cosines and sines, each by itself and in minutes; and what joins them is known.
+first module learns to read x and y, in minutes; the converter and the gamma of the
+second begin with cosines and sines drawn from straight pieces, and learn to draw them
+better; and what joins them is known.
 
 Two things that the network does on the way are made up for. A leaky unit bends a
 number, but not the difference of it and its negative. And a layer norm forgets the mean
@@ -127,7 +128,8 @@ def _bend(mapper: ModulationMapper, ring: RingMapper, codes: Tensor) -> None:
 
     The first layer of the converter bends at knots along the angle of each plane, the
     second reads the curves from them as least squares have it, over ``codes``, and
-    their negatives. The gamma of the second module hands them on, each twice.
+    their negatives. The gamma of the second module hands them on, each twice. The more
+    planes, the fewer knots has each, and the coarser is this start.
     """
     converter, angles = mapper.converter, ring.angles.to(codes)
     planes = angles.shape[1]

@@ -4,7 +4,8 @@ A face may be found by every detector and have the right landmarks, and yet look
 codes that were moved too far give grey, blotched skin. A classifier sees it in the
 middle of the identity network, and so a mapper can be taught to avoid it: the
 adversarial loss of Goodfellow et al. 2014, with a linear critic on frozen features.
-The picture classifier of the evaluation looks through another network.
+The picture classifier of the evaluation looks through another network (AlexNet, which
+training hears of as LPIPS only).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Critic(nn.Module):
         self.spread.copy_(textures.std(0) + 1e-6)
 
     def forward(self, textures: Tensor, *, learns: bool = True) -> Tensor:
-        """(B, TEXTURE) to logits (B,); where it does not learn, only they do."""
+        """(B, TEXTURE) to logits (B,); ``learns=False`` keeps gradients from it."""
         standard = (textures - self.mean) / self.spread
         if learns:
             return self.linear(standard)[:, 0]
@@ -69,8 +70,8 @@ class Critic(nn.Module):
     def loss(self, plain: Tensor, made: Tensor, r1: float) -> Tensor:
         """Logistic loss of telling textures (B, TEXTURE) and (C, TEXTURE) apart.
 
-        Plus r1 / 2 times the squared slope at plain ones (Mescheder et al. 2018), that
-        of a linear critic everywhere the same: its squared weight.
+        Plus r1 / 2 times the squared slope at plain ones (Mescheder et al. 2018), here
+        by standardised textures: everywhere the same, the squared weight.
         """
         plain, made = self(plain.detach()), self(made.detach())
         told = F.softplus(-plain).mean() + F.softplus(made).mean()

@@ -7,7 +7,7 @@ by BiSeNet, unless the user has a file of its weights (``facersa train --bisenet
 
 A view may come from the surrogate network of ``surrogate`` and then has no
 picture; the terms that compare pixels compare whitened codes instead, and
-LPIPS and parsing are left out.
+LPIPS, parsing and the critic are left out.
 """
 
 from __future__ import annotations

@@ -78,7 +78,8 @@ class MapperTask:
         teacher: a trained mapper that is exact, for the imitation stage.
 
     Raises:
-        ValueError: the recipe needs a teacher, and there is none of its kind.
+        ValueError: the recipe needs a teacher, and there is none of its kind; or a
+            critic, and the mapper is not exact.
     """
 
     def __init__(
@@ -104,6 +105,8 @@ class MapperTask:
         self.mapper: Mapper = build_mapper(recipe.mapper, recipe.options)
         # d undoes e by construction: no picture of the way back is needed.
         self.exact = isinstance(self.mapper, ExactMapper)
+        if recipe.weights.natural and not self.exact:
+            raise ValueError("a critic would take ways back for encrypted people.")
         bits = self.mapper.num_bits
         stats = WStatistics.load()
         self.surrogate = Surrogate(stats).requires_grad_(False)
@@ -210,7 +213,10 @@ class MapperTask:
         )
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The paper's total loss, of random people and passwords."""
+        """The paper's total loss and our terms, of random people and passwords.
+
+        A critic's own loss is added: its gradient does not reach the mapper.
+        """
         step_before = step - self.recipe.imitation_steps
         if step_before < 0:
             assert self.teacher is not None
@@ -252,13 +258,12 @@ class MapperTask:
             logits = self.reader(codes["Ie1"][:, row])
             terms.append({"reader": weights.reader * password_reading(logits, fresh)})
         if weights.natural and not latent:
-            made = {id(view): view.texture for view in views.values()}
-            del made[id(views["I"])]
-            textures = torch.cat([x for x in made.values() if x is not None])
-            plain = views["I"].texture
+            # The mapper is exact: whatever is not the person is encrypted.
+            seen = {id(view): view.texture for view in views.values()}
+            plain = seen.pop(id(views["I"]))
+            made = torch.cat([x for x in seen.values() if x is not None])
             assert plain is not None
-            told = self.critic.loss(plain, textures, self.recipe.r1)
-            terms.append({"critic": told})
+            terms.append({"critic": self.critic.loss(plain, made, self.recipe.r1)})
         loss = torch.stack([v for term in terms for v in term.values()]).sum()
         figures: dict[str, float] = {}
         for term in terms:

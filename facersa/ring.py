@@ -14,7 +14,7 @@ to copy it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,8 @@ class RingConfig:
         radius: distance of the centre in each plane at the start of training, in
             standard deviations of people.
         spread: standard deviation at the start of the angle that a password turns a
-            plane by, in radians. From about two on, one password is as good as many.
+            plane by, in radians. From about two on, a turn ends almost anywhere on the
+            circle, and more passwords take nobody farther.
         strength: factor on that distance afterwards. All properties that are exact
             stay so, whatever it is.
     """
@@ -46,7 +47,7 @@ class RingConfig:
     planes: int = 16
     axes: int = 128
     radius: float = 3.0
-    spread: float = 2.8
+    spread: float = field(default=2.8, repr=False)  # of no mark on what it does
     strength: float = 1.0
 
 

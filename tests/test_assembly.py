@@ -47,18 +47,27 @@ def test_it_begins_near_the_ring(generator: Generator) -> None:
     assert torch.equal(mapper(unseen, code)[:, :5], unseen[:, :5])
 
 
-def test_the_converter_begins_with_cosines_and_sines() -> None:
-    """Read off its output and the negatives beside it, for sums of passwords too."""
+@pytest.mark.parametrize(("bits", "planes"), [(16, 16), (7, 3), (16, 20)])
+def test_converter_and_gamma_begin_with_cosines_and_sines(
+    bits: int, planes: int
+) -> None:
+    """For sums of passwords too: half of those below are sums."""
     torch.manual_seed(0)
-    ring = RingMapper().requires_grad_(False)
-    mapper = ModulationMapper(MapperConfig(odd=False)).requires_grad_(False)
-    _bend(mapper, ring, summed_codes(5000, 16, seeded()))
-    code = summed_codes(1000, 16, torch.Generator().manual_seed(1))
-    v = mapper.converter(code)[:, :64]
-    found = (v[:, :32] - v[:, 32:]) / (1 + SLOPE)
+    ring = RingMapper(RingConfig(num_bits=bits, planes=planes)).requires_grad_(False)
+    config = MapperConfig(num_bits=bits, odd=False)
+    mapper = ModulationMapper(config).requires_grad_(False)
+    _bend(mapper, ring, summed_codes(5000, bits, seeded()))
+    code = summed_codes(1000, bits, torch.Generator().manual_seed(1))
+    v, size = mapper.converter(code), 2 * planes
     turn = code @ ring.angles
     wanted = torch.cat([turn.cos() - 1, turn.sin()], dim=1)
-    assert (found - wanted).square().mean() < 0.03 * wanted.square().mean()
+    by_converter = (v[:, :size] - v[:, size : 2 * size]) / (1 + SLOPE)
+    second = mapper.modules_[1]
+    assert isinstance(second, Modulation)
+    by_gamma = second.gamma(v)[:, : 2 * size].unflatten(1, (-1, 2))
+    power = wanted.square().mean()
+    assert (by_converter - wanted).square().mean() < 0.03 * power
+    assert (by_gamma - wanted[..., None]).square().mean() < 0.03 * power
 
 
 def test_the_third_module_writes_what_a_ring_steps(any_ws: torch.Tensor) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -167,6 +170,11 @@ def test_the_shipped_mapper_is_the_one_of_its_card(kind: str) -> None:
     assert not any(p.requires_grad for p in mapper.parameters())
     assert fingerprint(mapper) == fingerprint(load_mapper(kind))
     assert fingerprint(mapper) != fingerprint(build_mapper(kind))
+    results = Path(__file__).parents[1] / "book" / "results"
+    tables = list(results.glob(f"properties_{kind}_*.json"))
+    assert len(tables) == 4
+    for table in tables:  # measured of these weights, and files of users need them
+        assert json.loads(table.read_text())["cipher"].endswith(fingerprint(mapper))
 
 
 def test_whoever_is_copied_is_exact() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from facersa.bisenet import BiSeNet
 from facersa.generator import Generator
@@ -40,8 +41,10 @@ def make_task(generator: Generator) -> MakeTask:
 def test_a_stopped_run_resumes_to_the_same_weights(
     kind: str, make_task: MakeTask, tmp_path: Path
 ) -> None:
-    """Through both stages, refits of the surrogate included."""
+    """Through both stages, refits of the surrogate, or a learned critic, included."""
     config, recipe = mapper_preset("smoke", kind)
+    if recipe.weights.natural:
+        recipe = replace(recipe, latent_steps=1)  # saved when the critic knows much
 
     class Stop(Exception):
         pass
@@ -61,6 +64,9 @@ def test_a_stopped_run_resumes_to_the_same_weights(
     for file in (f"{name}.safetensors", f"{name}.json"):
         whole = (tmp_path / "whole" / file).read_bytes()
         assert whole == (parts / file).read_bytes()
+    assert (parts / "log.jsonl").read_text() == (
+        tmp_path / "whole" / "log.jsonl"
+    ).read_text()
     log = [json.loads(x) for x in (parts / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == list(range(config.steps))
     assert "lpips" in log[-1] and "lpips" not in log[0]  # painted, and latent
@@ -132,21 +138,44 @@ def test_chains_are_what_they_say(make_task: MakeTask) -> None:
 
 
 def test_the_critic_learns_and_the_ring_learns_from_it(
-    make_task: MakeTask, tmp_path: Path
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, recipe = mapper_preset("smoke", "ring")
     recipe = replace(recipe, latent_steps=0)
     task = make_task(recipe)
     task.prepare(config, tmp_path)
-    torch.nn.init.normal_(task.critic.linear.weight)
+    critic = task.critic
+    assert critic.mean.abs().min() > 0 and (critic.spread != 1).all()
+    torch.nn.init.normal_(critic.linear.weight)
+    told: list[Tensor] = []
+    judge = critic.loss
 
+    def recorded(plain: Tensor, made: Tensor, r1: float) -> Tensor:
+        told.extend([plain, made])
+        return judge(plain, made, r1)
+
+    monkeypatch.setattr(critic, "loss", recorded)
     kept = replace(LossWeights(), **dict.fromkeys(QUIET, 0.0), natural=1.0)
     task.recipe = replace(recipe, weights=kept)
     loss, figures = task.loss(0, torch.Generator().manual_seed(0))
     assert loss.item() == pytest.approx(figures["natural"] + figures["critic"])
     loss.backward()
-    for learned in (task.critic.linear.weight, *task.mapper.parameters()):
+    for learned in (critic.linear.weight, *task.mapper.parameters()):
         assert learned.grad is not None and learned.grad.abs().max() > 0
+    plain, made = told
+    assert not plain.requires_grad and made.requires_grad
+    assert len(plain) == config.batch and len(made) >= 2 * config.batch
+    of_people = [
+        task.painter.look(task.generator.preview(ws[None]))[1] for ws in task.codes
+    ]
+    assert any(torch.allclose(plain, one, atol=1e-5) for one in of_people)
+    assert not any(torch.allclose(plain, one, atol=1e-5) for one in made.split(1))
+
+
+def test_a_critic_needs_an_exact_mapper(make_task: MakeTask) -> None:
+    recipe = mapper_preset("smoke", "faithful")[1]
+    with pytest.raises(ValueError, match="ways back"):
+        make_task(replace(recipe, weights=replace(recipe.weights, natural=1.0)))
 
 
 def test_imitation_learns_in_code_space(make_task: MakeTask, tmp_path: Path) -> None:
