@@ -105,7 +105,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
     """
     weights = LossWeights()
     recipe = Recipe(mapper=mapper, weights=weights)
-    lr = {"steered": 1e-3, "ring": 3e-4, "faithful": 5e-4}[mapper]
+    lr = {"steered": 1e-3, "ring": 5e-4, "faithful": 5e-4}[mapper]
     if mapper == "faithful":
         weights = replace(
             weights,
@@ -126,7 +126,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             ramp=0.0,
         )
     if mapper == "ring":
-        weights = replace(weights, different=6.0, natural=1.0)
+        weights = replace(weights, different=12.0, natural=1.0)
         recipe = replace(recipe, weights=weights, r1=0.1)
     if mapper == "steered":
         # It writes along few of the axes over which these two are means.
@@ -154,7 +154,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             weights, options = replace(weights, different=5.0), {"axes": 64}
             recipe = replace(recipe, weights=weights, options=options)
         return config, replace(recipe, every_group=True)
-    steps = {"steered": 600, "ring": 900, "faithful": recipe.imitation_steps}
+    steps = {"steered": 600, "ring": 1500, "faithful": recipe.imitation_steps}
     pool = 12_000 if mapper == "faithful" else 3000  # it paints nobody
     config = TrainConfig(steps=steps[mapper], batch=1, lr=lr, pool=pool, save_every=50)
     return config, recipe
