@@ -16,20 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facersa.judges import IdentityJudge
+from facersa.judges import FrozenNetwork, IdentityJudge
 from facersa.trunk import FACE_TAPS, tapped
 
 TEXTURE = 2 * 128  # mean and spread of each channel of the 14 x 14 maps
 
 
-class Texture(nn.Module):
+class Texture(FrozenNetwork):
     """Identity and texture of faces, in one pass of the identity network."""
 
     def __init__(self, judge: IdentityJudge) -> None:
-        super().__init__()
-        self.judge = judge
         network: Any = judge.network  # a graph, as onnx2torch makes it
-        self.network = tapped(network, FACE_TAPS[:1])
+        super().__init__(tapped(network, FACE_TAPS[:1]))
+        self.judge = judge
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Aligned faces (B, 3, R, R) to unit vectors (B, 512) and (B, TEXTURE)."""

@@ -155,7 +155,7 @@ def test_the_critic_learns_and_the_ring_learns_from_it(
         return judge(plain, made, r1)
 
     monkeypatch.setattr(critic, "loss", recorded)
-    kept = replace(LossWeights(), **dict.fromkeys(QUIET, 0.0), natural=1.0)
+    kept = LossWeights(**dict.fromkeys(QUIET, 0.0), natural=1.0)
     task.recipe = replace(recipe, weights=kept)
     loss, figures = task.loss(0, torch.Generator().manual_seed(0))
     assert loss.item() == pytest.approx(figures["natural"] + figures["critic"])
