@@ -8,7 +8,7 @@ touches the middle of another face, and faces can be pasted, taken out and paste
 again in any order with the same result.
 
 A generator paints its own hair, clothes and background, close to those of the photo
-but not the same. Where detail is to be kept (``Aligned.keeps_detail``), only an oval
+but not the same (``surroundings`` brings the background closer). Where detail is to be kept (``Aligned.keeps_detail``), only an oval
 around the face is painted. The rest stays as the photo has it, what the generator
 cannot express included, and is changed by as much as the painted picture changes from
 one code to the other.

@@ -17,6 +17,7 @@ from facersa.errors import AssetError
 from facersa.generator import Generator, shipped_weights
 
 PARTS = 12
+BACKGROUND = (0, 3, 10)  # the parts that lie around people, seen on pictures
 BLOCKS = 4  # features after block 3: 512 channels, 64 x 64
 
 
@@ -40,6 +41,13 @@ class GeneratorParser(nn.Module):
         unit = F.normalize(features, dim=1)
         cosines = torch.einsum("bchw,kc->bkhw", unit, self.centres)
         return (self.sharpness * cosines).softmax(1)
+
+    def background(self, features: Tensor) -> Tensor:
+        """The share (B, 1, 64, 64) of what lies around a person.
+
+        Of the parser that ships: which parts these are was seen on its pictures.
+        """
+        return self(features)[:, list(BACKGROUND)].sum(1, keepdim=True)
 
 
 def load_parser(device: str | torch.device = "cpu") -> GeneratorParser:

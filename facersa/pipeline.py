@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from facersa.alignment import Aligned, Found, align, find_squares
@@ -25,6 +26,8 @@ from facersa.images import decode_image, is_grey, to_grey
 from facersa.inpixels import NONCE, find
 from facersa.inverter import Inverter
 from facersa.mapper import MAPPERS, Mapper, load_mapper
+from facersa.parsing import BLOCKS as PARSED_BLOCKS
+from facersa.parsing import load_parser
 from facersa.password import DEFAULT_BITS, MAX_BITS, Secrets, new_salt
 from facersa.projection import ProjectConfig
 from facersa.rendering import Renderer
@@ -39,6 +42,7 @@ from facersa.several import (
     place,
     sealed_faces,
 )
+from facersa.surroundings import match_background
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class FaceRSA:
         self.renderer = Renderer(self.generator)
         self.statistics = WStatistics.load()
         self._table = CompactCode.load()
+        self._parser = load_parser(self.generator.w_avg.device)
         self._faces: HeldOutFaces | None = None
         self._inverter: Inverter | None = None
         self.cipher()  # so that senseless settings are named now, not after the work
@@ -259,12 +264,12 @@ class FaceRSA:
             raise ImageError(
                 "a crop is painted as a whole and keeps no detail; leave one out."
             )
-        before = [] if beside is None else sealed_faces(beside)
+        faces = [] if beside is None else sealed_faces(beside)
         aligned = replace(inversion.aligned, keeps_detail=detail)
-        before, aligned = make_room(before, aligned)
+        faces, aligned = make_room(faces, aligned)
         in_pixels = in_pixels and mode != "open"
         if mode == "none" and in_pixels:
-            check_mark(before, 1)
+            check_mark(faces, 1)
         salt = new_salt()
         num_bits = secrets.num_bits(num_bits, default=self.default_bits)
         password = secrets.password(salt=salt, num_bits=num_bits)
@@ -296,14 +301,15 @@ class FaceRSA:
             )
         photo = inversion.photo if beside is None else decode_image(beside)
         image = face = self._paint(edited, photo)
-        if detail:
-            plain = self._paint(ws, photo)
-            photo = paste(photo, plain, aligned)
-            image = paste(photo, face, aligned, replaces=plain)
-        elif not crop:
-            image = paste(photo, face, aligned)
-        mark = marked([*before, sealed])
-        chunks = before if mode == "none" else [*before, sealed]
+        if not crop:
+            fitted, before = self._matched(face, edited, photo, aligned), None
+            if detail:
+                plain = self._paint(ws, photo)
+                before = self._matched(plain, ws, photo, aligned)
+                photo = paste(photo, before, aligned)
+            image = paste(photo, fitted, aligned, replaces=before)
+        mark = marked([*faces, sealed])
+        chunks = faces if mode == "none" else [*faces, sealed]
         data, image, written = assemble(image, chunks, mark)
         return Encrypted(data, image, face, edited, written and mark is sealed)
 
@@ -406,7 +412,9 @@ class FaceRSA:
         photo = decode_image(data)
         face = image = self._paint(ws, photo)
         if (where := place(sealed)) is not None:
-            image = paste(photo, face, where, replaces=self._paint(before, photo))
+            fitted = self._matched(face, ws, photo, where)
+            shown = self._matched(self._paint(before, photo), before, photo, where)
+            image = paste(photo, fitted, where, replaces=shown)
         if sealed.mode == "open":
             notes = {"params": sealed.params, "geometry": sealed.geometry}
             again = lay_open(ws, salt=sealed.salt, **notes)
@@ -418,6 +426,16 @@ class FaceRSA:
         """The face of a code, grey where the photograph it belongs to is grey."""
         face = self.renderer.full(ws)
         return to_grey(face) if is_grey(photo) else face
+
+    @torch.no_grad()
+    def _matched(
+        self, face: Tensor, ws: Tensor, photo: Tensor, aligned: Aligned
+    ) -> Tensor:
+        """The painted face of ``ws``, its background in the colours of the photo's."""
+        code = ws.to(self.generator.w_avg)
+        features = self.generator.synthesis.features(code, PARSED_BLOCKS)
+        background = self._parser.background(features).to(face)
+        return match_background(face, background, photo, aligned)
 
     def _cipher_of(self, sealed: Sealed) -> RotationCipher | Mapper:
         num_ws = self.generator.num_ws

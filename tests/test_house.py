@@ -34,6 +34,7 @@ ORDER = (
     "heldout",
     "alignment",
     "blending",
+    "surroundings",
     "losses",
     "projection",
     "rotation",

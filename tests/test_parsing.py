@@ -38,6 +38,17 @@ def test_shipped_parts_are_parts_of_faces(generator: Generator) -> None:
     assert not set(nose.tolist()) & set(corner.tolist())
 
 
+def test_background_is_around_people(generator: Generator) -> None:
+    ws = generator.sample(range(50, 58), 0.7)
+    with torch.no_grad():
+        features = generator.synthesis.features(ws, BLOCKS)
+        background = load_parser().background(features)
+    assert background.shape == (8, 1, 64, 64)
+    assert background[:, :, 20:50, 20:44].mean() < 0.05
+    corners = torch.cat([background[..., :8, :8], background[..., :8, -8:]])
+    assert corners.median() > 0.9 and corners.mean() > 0.7  # some have long hair
+
+
 @pytest.mark.slow
 def test_fitting_finds_clusters_that_explain_features(generator: Generator) -> None:
     with torch.no_grad():

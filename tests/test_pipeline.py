@@ -56,6 +56,15 @@ def inverted(engine: FaceRSA, inversion: Inversion) -> torch.Tensor:
     return engine.renderer.full(inversion.ws)
 
 
+@pytest.fixture(scope="module")
+def matched(
+    engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor
+) -> torch.Tensor:
+    """The inverted face with the photo's colours behind it."""
+    ws, photo, where = inversion.ws, inversion.photo, inversion.aligned
+    return engine._matched(inverted, ws, photo, where)
+
+
 def test_one_string_is_no_tuple_of_passwords() -> None:
     with pytest.raises(PasswordError, match=r"Secrets\(\(password,\)\)"):
         Secrets("abc")  # type: ignore[arg-type]
@@ -75,9 +84,9 @@ def test_the_right_password_reproduces_the_inversion(
 
 @pytest.mark.parametrize("mode", ["honey", "open"])
 def test_the_decrypted_file_is_the_photograph_with_the_inversion_in_it(
-    engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor, mode: str
+    engine: FaceRSA, inversion: Inversion, matched: torch.Tensor, mode: str
 ) -> None:
-    expected = paste(inversion.photo, inverted, inversion.aligned)
+    expected = paste(inversion.photo, matched, inversion.aligned)
     encrypted = engine.encrypt(inversion, A, mode=mode)
     back = decode_image(engine.decrypt(encrypted.data, A).data)
     assert psnr(back, expected).item() > 44
@@ -140,6 +149,22 @@ def test_no_metadata_leaves_and_the_frame_outside_the_face_stays(
     assert (picture - astronaut).abs().max() > 0.5
 
 
+def test_there_is_no_halo(engine: FaceRSA, inversion: Inversion) -> None:
+    """Beside the encrypted cheek stands what stood there: the plain wall."""
+    encrypted = engine.encrypt(inversion, A)
+    origin, down, _, across = inversion.aligned.quad
+    x, y = (origin + 0.83 * (across - origin) + 0.7 * (down - origin)).astype(int)
+    reach = int(inversion.aligned.side / 25)
+    beside = (..., slice(y - reach, y + reach), slice(x - reach, x + reach))
+    wall = inversion.photo[beside].mean((-2, -1))
+    bare = paste(inversion.photo, encrypted.face, inversion.aligned)
+    gaps = [
+        (image[beside].mean((-2, -1)) - wall).abs().mean().item()
+        for image in (encrypted.image, bare)
+    ]
+    assert gaps[0] < 0.5 * gaps[1]
+
+
 def test_crop_keeps_the_face_alone(engine: FaceRSA, inversion: Inversion) -> None:
     encrypted = engine.encrypt(inversion, A, crop=True)
     assert encrypted.image.shape == (1, 3, 1024, 1024)
@@ -148,10 +173,10 @@ def test_crop_keeps_the_face_alone(engine: FaceRSA, inversion: Inversion) -> Non
 
 
 def test_kept_detail_is_the_photograph_around_the_face(
-    engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor
+    engine: FaceRSA, inversion: Inversion, matched: torch.Tensor
 ) -> None:
     where = replace(inversion.aligned, keeps_detail=True)
-    expected = paste(inversion.photo, inverted, where)
+    expected = paste(inversion.photo, matched, where)
     code = Password.random(128, seed=1)
     there, back_again = (Secrets(codes=(c,)) for c in (code, code.inverse))
     plain = engine.encrypt(inversion, there)
@@ -217,7 +242,7 @@ def test_the_pixels_alone_bring_the_face_back(
 
 
 def test_a_whole_photograph_comes_back_from_a_jpeg(
-    engine: FaceRSA, inversion: Inversion
+    engine: FaceRSA, inversion: Inversion, matched: torch.Tensor
 ) -> None:
     encrypted = engine.encrypt(inversion, A)
     intact = engine.decrypt(encrypted.data, A)
@@ -226,7 +251,7 @@ def test_a_whole_photograph_comes_back_from_a_jpeg(
     changed = jpeg_bytes(encrypted.image, quality=75)
     back = engine.decrypt(changed, A, from_pixels=True)
     assert torch.equal(back.face, intact.face)
-    expected = paste(decode_image(changed), intact.face, inversion.aligned)
+    expected = paste(decode_image(changed), matched, inversion.aligned)
     quad = inversion.aligned.quad
     (left, top), (right, bottom) = quad.min(0).astype(int), quad.max(0).astype(int)
     box = (..., slice(top, bottom), slice(left, right))
