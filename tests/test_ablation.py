@@ -60,7 +60,7 @@ def test_a_small_run_from_end_to_end(
             generator,
             load_teacher("steered"),
             steps=steps,
-            n=2,
+            n=1,
             variants=few,
             progress=False,
         )
@@ -76,7 +76,7 @@ def test_a_small_run_from_end_to_end(
             return float(row["mean"])
 
         ids = [r for r in result["rows"] if r["metric"] == "id"]
-        assert len(ids) == len(few) * len(PICTURE_PAIRS) * 2
+        assert len(ids) == len(few) * len(PICTURE_PAIRS) * 2  # judges
         return error
 
     before, after = run(1), run(120)
