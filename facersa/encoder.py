@@ -246,10 +246,18 @@ class Encoder(nn.Module):
         Returns:
             ws (B, 16, 512).
         """
+        return self.looks(images, paint, looks)[-1]
+
+    def looks(
+        self, images: Tensor, paint: Callable[[Tensor], Tensor], looks: int
+    ) -> list[Tensor]:
+        """As ``look_again``, with what came before: ``looks`` + 1 codes."""
         told = z = self.whitened(images)
+        found = [self.unwhiten(z)]
         for _ in range(looks):
-            z = z + GAIN * (told - self.whitened(paint(self.unwhiten(z))))
-        return self.unwhiten(z)
+            z = z + GAIN * (told - self.whitened(paint(found[-1])))
+            found.append(self.unwhiten(z))
+        return found
 
     def unwhiten(self, z: Tensor) -> Tensor:
         """Whitened coordinates (..., 512) to w."""
