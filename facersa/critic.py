@@ -1,9 +1,9 @@
 """A critic of faces: does the skin look like one that the generator paints by itself?
 
 A face may be found by every detector and have the right landmarks, and yet look worn:
-codes that were moved too far give grey, blotched skin. A classifier sees it in the
-middle of the identity network, and so a mapper can be taught to avoid it: the
-adversarial loss of Goodfellow et al. 2014, with a linear critic on frozen features.
+codes that were moved too far give grey, blotched or scratched skin. A classifier sees
+it in the first half of the identity network, and so a mapper can be taught to avoid it:
+the adversarial loss of Goodfellow et al. 2014, with a linear critic on frozen features.
 The picture classifier of the evaluation looks through another network (AlexNet, which
 training hears of as LPIPS only).
 """
@@ -17,9 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facersa.judges import FrozenNetwork, IdentityJudge
-from facersa.trunk import FACE_TAPS, tapped
+from facersa.trunk import tapped
 
-TEXTURE = 2 * 128  # mean and spread of each channel of the 14 x 14 maps
+# Nodes of the identity network, and their channels: 56 x 56, 28 x 28 and 14 x 14 maps.
+TAPS = {"prelu_5": 128, "add_20": 64, "add_73": 128}
+TEXTURE = 2 * sum(TAPS.values())  # mean and spread of each channel
+LEAST = 0.01  # spread, so that a channel nobody has heard does not shout at once
 
 
 class Texture(FrozenNetwork):
@@ -27,14 +30,14 @@ class Texture(FrozenNetwork):
 
     def __init__(self, judge: IdentityJudge) -> None:
         network: Any = judge.network  # a graph, as onnx2torch makes it
-        super().__init__(tapped(network, FACE_TAPS[:1]))
+        super().__init__(tapped(network, tuple(TAPS)))
         self.judge = judge
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Aligned faces (B, 3, R, R) to unit vectors (B, 512) and (B, TEXTURE)."""
-        maps, identity = self.network(self.judge.levels(self.judge.crop(images)))
-        places = maps.flatten(2)
-        texture = torch.cat([places.mean(2), places.std(2)], 1)
+        *maps, identity = self.network(self.judge.levels(self.judge.crop(images)))
+        places = [tap.flatten(2) for tap in maps]
+        texture = torch.cat([f(2) for x in places for f in (x.mean, x.std)], 1)
         return F.normalize(identity, dim=1), texture
 
 
@@ -54,9 +57,9 @@ class Critic(nn.Module):
 
     @torch.no_grad()
     def standardise(self, textures: Tensor) -> None:
-        """Take mean and spread from ``textures`` (B, TEXTURE), B at least 2."""
+        """Take mean and spread (at least ``LEAST``) from ``textures`` (B, TEXTURE)."""
         self.mean.copy_(textures.mean(0))
-        self.spread.copy_(textures.std(0) + 1e-6)
+        self.spread.copy_(textures.std(0).clamp_min(LEAST))
 
     def forward(self, textures: Tensor, *, learns: bool = True) -> Tensor:
         """(B, TEXTURE) to logits (B,); ``learns=False`` keeps gradients from it."""

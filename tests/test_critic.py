@@ -67,9 +67,11 @@ def test_it_reads_the_identity_network(generator: Generator) -> None:
     with torch.no_grad():
         picture = generator.preview(generator.sample([3], 0.7))
         identity, texture = look(picture)
-        maps, _ = look.network(judge.levels(judge.crop(picture)))
+        *maps, _ = look.network(judge.levels(judge.crop(picture)))
     torch.testing.assert_close(identity, judge.embed(picture))
-    assert maps.shape == (1, TEXTURE // 2, 14, 14)
-    places = maps[0].flatten(1).numpy()
-    by_hand = [*places.mean(1), *places.std(1, ddof=1)]
+    sizes = [(1, 128, 56, 56), (1, 64, 28, 28), (1, 128, 14, 14)]
+    assert [tuple(tap.shape) for tap in maps] == sizes
+    places = [tap[0].flatten(1).numpy() for tap in maps]
+    by_hand = [x for p in places for x in (*p.mean(1), *p.std(1, ddof=1))]
+    assert texture.shape == (1, TEXTURE)
     torch.testing.assert_close(texture[0], torch.tensor(by_hand))
