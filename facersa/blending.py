@@ -7,11 +7,11 @@ face fades out before it comes to the border. So no two masks overlap, no paste
 touches the middle of another face, and faces can be pasted, taken out and pasted
 again in any order with the same result.
 
-A generator paints its own hair, clothes and background, close to those of the photo
-but not the same (``surroundings`` brings the background closer). Where detail is to be kept (``Aligned.keeps_detail``), only an oval
-around the face is painted. The rest stays as the photo has it, what the generator
-cannot express included, and is changed by as much as the painted picture changes from
-one code to the other.
+A generator paints its own hair, clothes and background, close to those of the photo but
+not the same (``surroundings`` brings the background closer). Where detail is to be kept
+(``Aligned.keeps_detail``), only an oval around the face is painted. The rest stays as
+the photo has it, what the generator cannot express included, and is changed by as much
+as the painted picture changes from one code to the other.
 """
 
 from __future__ import annotations
