@@ -36,6 +36,7 @@ CODES = 256  # people measured in code space; pictures cost more
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "ours": {},
     "norm over rows": {"norm": "rows"},
+    "no norm": {"norm": "none"},
     "last activation": {"last_activation": True},
     "1 + gamma": {"one_plus": True},
     "not odd in p": {"odd": False},

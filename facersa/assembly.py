@@ -1,4 +1,4 @@
-"""Assemble the paper's network from parts that know a ring, before it copies one whole.
+"""Assemble the paper's network so that it does what a ring does, without training.
 
 What a ring does to a row is a sum of products, four for each plane:
 
@@ -6,232 +6,190 @@ What a ring does to a row is a sum of products, four for each plane:
 
 x and y are read from the face, the angle a from the password. To multiply what comes
 from a face by what comes from a password is just what a modulation module does. So the
-first module learns to read x and y, in minutes; the converter and the gamma of the
-second begin with cosines and sines drawn from straight pieces, and learn to draw them
-better; and what joins them is known.
+first module reads x and y, the converter and the gamma of the second draw the curves,
+the second multiplies, and the third writes the step. Every weight is known.
 
-Two things that the network does on the way are made up for. A leaky unit bends a
-number, but not the difference of it and its negative. And a layer norm forgets the mean
-and the size of what it is given: a loud constant keeps the size, if it lies across
-the signal.
+Three things that the network does on the way are made up for. A leaky unit bends a
+number, but not the difference of it and its negative. A layer norm forgets the mean and
+the size of what it is given: a loud constant keeps the size, if it lies across the
+signal. And a pixel norm forgets how long a row is, for good, so there must be none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from facersa.edits import SLOPE, W_DIM
 from facersa.imitation import summed_codes
 from facersa.mapper import MapperConfig, Modulation, ModulationMapper
-from facersa.ops import pixel_norm
 from facersa.ring import RingMapper
-from facersa.training import schedule
 
-SPARE = 64  # channels of the second module that hold a constant
-LOUD = 8.0, 20.0  # constants of the second and third module, in sizes of the signal
-BENT = 20_000  # passwords to which the converter is fitted before it descends
-REACH = 5.0  # of its knots, in standard deviations of a password's angle
-FACES_LR, PASSWORDS_LR = 3e-3, 1e-3
+LOUD = 20.0, 1000.0  # constants: of all modules but the third, and of that
+SEEN = 256  # people and passwords that set the scales
+FORM = MapperConfig(odd=False, norm="none")
 
 
-def begin_as_ring(
-    mapper: ModulationMapper,
-    ring: RingMapper,
-    people: Tensor,
-    rng: torch.Generator,
-    steps: int,
-    batch: int = 256,
-    *,
-    progress: bool = True,
+@torch.no_grad()
+def become_ring(
+    mapper: ModulationMapper, ring: RingMapper, people: Tensor, rng: torch.Generator
 ) -> None:
     """Set the weights of ``mapper`` so that it does nearly what ``ring`` does.
 
     Args:
-        mapper: three modules, ``odd=False``, all else as by default.
-        ring: whose planes, centre and angles are learned.
-        people: (n, 16, 512) codes; some are drawn at each step.
-        rng: of people and passwords.
-        steps: of each of the two parts.
-        batch: people a step; twice as many passwords.
-        progress: show bars.
+        mapper: three modules, ``odd=False``, ``norm="none"``, all else as by default.
+        ring: whose planes, centre and angles are taken.
+        people: (n, 16, 512) codes, by which scales are set.
+        rng: of the people and passwords.
 
     Raises:
         ValueError: the mapper has another form, or the ring has too many planes.
     """
-    form = MapperConfig(
+    size = ring.centre.numel()
+    form = replace(
+        FORM,
         num_bits=ring.num_bits,
         layers=ring.layers,
         strength=mapper.config.strength,
-        odd=False,
     )
-    size = ring.centre.numel()
-    if mapper.config != form or 4 * size > W_DIM - SPARE:
+    if mapper.config != form or 5 * size > W_DIM:
         raise ValueError(
-            f"{mapper.config} cannot begin as a ring of {size // 2} planes: it takes "
-            f"three modules, odd=False, all else as by default, the ring's rows and "
-            f"bits, and at most {(W_DIM - SPARE) // 8} planes."
+            f"{mapper.config} cannot become a ring of {size // 2} planes: it takes "
+            'three modules, odd=False, norm="none", all else as by default, the '
+            f"ring's rows and bits, and at most {W_DIM // 10} planes."
         )
-    first, second, third = _modules(mapper)
-
-    @torch.no_grad()
-    def draw() -> tuple[Tensor, Tensor]:
-        """Rows of people, plain and encrypted, and where they lie in the planes."""
-        picked = torch.randint(len(people), (batch,), generator=rng)
-        code = summed_codes(batch, ring.num_bits, rng).to(people)
-        rows = ring(people[picked.to(people.device)], code)[:, list(ring.layers)]
-        return pixel_norm(rows, dim=-1), ring.coordinates(rows).to(people)
-
-    def read(x: Tensor) -> Tensor:
-        x = first.linear(x)
-        return F.leaky_relu(F.layer_norm(x, x.shape[1:]), SLOPE)
-
-    readout = nn.Linear(W_DIM, size).to(people)
-    scale = float(draw()[1].square().mean().sqrt())
-
-    def reading_error() -> Tensor:
-        x, t = draw()
-        return (readout(read(x)) - t / scale).square().mean()
-
-    def turning_error() -> Tensor:
-        code = summed_codes(2 * batch, ring.num_bits, rng).to(people)
-        angle = (code @ ring.angles).repeat_interleave(2, dim=1)
-        wanted = torch.cat([angle.cos() - 1, angle.sin()], dim=1)
-        found = second.gamma(mapper.converter(code))[:, : 2 * size]
-        return (found - wanted).square().mean()
-
-    _bend(mapper, ring, summed_codes(BENT, ring.num_bits, rng).to(people))
-    faces = [first.linear, readout]
-    _fit("read faces", faces, reading_error, steps, FACES_LR, progress)
-    passwords = [mapper.converter, second.gamma]
-    _fit("read passwords", passwords, turning_error, steps, PASSWORDS_LR, progress)
-    with torch.no_grad():
-        _hold(first.gamma, 1.0)
-        _hold(first.beta, 0.0)
-        _multiply(mapper, readout, draw()[0])
-        _write(mapper, ring, scale)
-        # What is wrong in the mean can be taken off.
-        ws = people[:batch]
-        code = summed_codes(len(ws), ring.num_bits, rng).to(ws)
-        rows = ring(ws, code)[:, list(ring.layers)]
-        gap = (mapper(ws, code)[:, list(ring.layers)] - rows).mean((0, 1))
-        _last(third.beta).bias.sub_(gap / mapper.config.strength)
+    picked = torch.randint(len(people), (SEEN,), generator=rng)
+    ws = people[picked.to(people.device)]
+    before, code = (summed_codes(SEEN, ring.num_bits, rng).to(ws) for _ in range(2))
+    ws = ring(ws, before)
+    rows = ws[:, list(ring.layers)]
+    scale = float(ring.coordinates(rows).square().mean().sqrt())
+    _bend(mapper, ring, code)
+    readout = _read(mapper, ring, rows, scale)
+    _multiply(mapper, readout, rows, code)
+    _write(mapper, ring, scale)
+    # What is wrong in the mean can be taken off.
+    gap = (mapper(ws, code) - ring(ws, code))[:, list(ring.layers)].mean((0, 1))
+    _last(_modules(mapper)[2].beta).bias.sub_(gap / mapper.config.strength)
 
 
-@torch.no_grad()
 def _bend(mapper: ModulationMapper, ring: RingMapper, codes: Tensor) -> None:
-    """Cosines and sines, drawn from straight pieces.
+    """Converter and second gamma: cos a - 1 and sin a of each plane, each twice over.
 
-    The first layer of the converter bends at knots along the angle of each plane, the
-    second reads the curves from them as least squares have it, over ``codes``, and
-    their negatives. The gamma of the second module hands them on, each twice. The more
-    planes, the fewer knots has each, and the coarser is this start.
+    The first layer of the converter folds an angle at each multiple of pi, so that it
+    runs to and fro between 0 and pi, and the cosine of what comes out is its own. The
+    second bends that to the arc of a cosine, which gamma's first layer puts together,
+    and their negatives. The sine of an angle is the cosine of pi / 2 less. ``codes``
+    show how loud that is, which gamma's layer norm divides by.
     """
-    converter, angles = mapper.converter, ring.angles.to(codes)
-    planes = angles.shape[1]
-    knots = W_DIM // planes
-    reach = REACH * angles.norm(dim=0) / 2
-    places = torch.linspace(-1, 1, knots).to(codes) * reach[:, None]
-    sides = codes.new_tensor([-1.0, 1.0]).repeat(knots // 2 + 1)[:knots]
-    used = planes * knots
-    along = angles.T[:, None] * sides[:, None]
-    converter.first.weight[:used] = along.reshape(used, -1)
-    converter.first.bias[:used] = (-places * sides).flatten()
-    hidden = F.leaky_relu(converter.first(codes), SLOPE)
-    turned = codes @ angles
-    wanted = torch.cat([turned.cos() - 1, turned.sin()], dim=1)
-    x = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1).double()
-    ridge = 1e-4 * len(x) * torch.eye(x.shape[1]).to(x)
-    read = torch.linalg.solve(x.T @ x + ridge, x.T @ wanted.double()).T.to(codes)
-    size = len(read)
-    converter.second.weight[: 2 * size] = torch.cat([read, -read])[:, :-1]
-    converter.second.bias[: 2 * size] = torch.cat([read, -read])[:, -1]
-
+    first, second = mapper.converter.first, mapper.converter.second
     into, _, _, out = _modules(mapper)[1].gamma
     assert isinstance(into, nn.Linear) and isinstance(out, nn.Linear)
-    curve = torch.eye(size).to(codes) / (1 + SLOPE)
-    straight = torch.cat([curve, -curve], dim=1)  # what a leaky unit bent, unbent
-    into.weight.zero_()
-    into.weight[: 2 * size, : 2 * size] = torch.cat([straight, -straight])
-    into.bias.zero_()
-    constant = into.bias[2 * size :]
-    constant.copy_(LOUD[0] * codes.new_tensor([-1.0, 1.0]).repeat(len(constant) // 2))
-    loud = into(converter(codes)).std(dim=1, correction=0).mean()
-    out.weight[: 2 * size] = 0
-    out.weight[: 2 * size, : 2 * size] = loud * straight.repeat_interleave(2, dim=0)
-    out.bias[: 2 * size] = 0
+    planes = ring.angles.shape[1]
+    knots = W_DIM // (2 * planes)  # of each curve
+    folds, fold, start = zigzag(knots)
+    arc = torch.linspace(0, math.pi, 1000, dtype=torch.float64)
+    bends = math.pi * torch.arange(knots, dtype=torch.float64) / knots
+    curve, level = pieces(arc, bends, arc.cos())
+    for layer in (first, second, into, out):
+        layer.weight.zero_()
+        layer.bias.zero_()
+    for k in range(2 * planes):
+        units, shift = slice(k * knots, (k + 1) * knots), 0.0 if k < planes else 0.5
+        first.weight[units] = ring.angles[:, k % planes].to(first.weight)
+        first.bias[units] = (-folds - math.pi * shift).to(first.bias)
+        second.weight[units, units] = fold.to(second.weight)
+        second.bias[units] = (start - bends).to(second.bias)
+        into.weight[k, units] = curve.to(into.weight)
+        into.bias[k] = level - (1.0 if k < planes else 0.0)
+    half, used = 2 * planes, 4 * planes
+    for value in (into.weight, into.bias):
+        value[half:used] = -value[:half]
+    into.bias[used:] = _across(into.bias[used:])
+    loud = into(mapper.converter(codes)).std(dim=1, correction=0).mean()
+    each = _unbent(half, loud).to(out.weight).repeat_interleave(2, dim=0)
+    out.weight[: 2 * half, :used] = each
 
 
-def _modules(mapper: ModulationMapper) -> list[Modulation]:
-    return [module for module in mapper.modules_ if isinstance(module, Modulation)]
+def zigzag(knots: int) -> tuple[Tensor, Tensor, float]:
+    """Where leaky units bend, their weights and a bias: |a| up to pi, and so on.
 
-
-def _last(part: nn.Sequential) -> nn.Linear:
-    last = part[-1]
-    assert isinstance(last, nn.Linear)
-    return last
-
-
-def _fit(
-    name: str,
-    modules: Sequence[nn.Module],
-    error: Callable[[], Tensor],
-    steps: int,
-    lr: float,
-    progress: bool,
-) -> None:
-    """Minimise ``error()`` over the weights of ``modules``."""
-    parameters = [p for module in modules for p in module.parameters()]
-    optimizer = torch.optim.Adam(parameters, betas=(0.9, 0.99))
-    bar = tqdm(range(steps), desc=name, unit="step", disable=not progress)
-    for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = lr * schedule(step / steps)
-        loss = error()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        bar.set_postfix_str(f"error {loss.item():.4f}", refresh=False)
-
-
-def _hold(part: nn.Sequential, value: Tensor | float) -> None:
-    """Let a gamma or beta be nearly ``value``, whatever the password."""
-    _last(part).weight.mul_(0.01)
-    _last(part).bias.copy_(torch.as_tensor(value).expand(W_DIM))
-
-
-def _multiply(mapper: ModulationMapper, readout: nn.Linear, x: Tensor) -> None:
-    """Second module: (x, y) by cos - 1, (-y, x) by sin, and the same of both negated.
-
-    ``x`` are normed rows of people, to see how loud the signal is.
+    To and fro between 0 and pi for ``knots`` / 2 half turns on either side of zero.
+    Weights are numbers that half precision holds or comes near to, all alike, so that
+    rounding stretches the folds and does not shift one against the other.
     """
+    inner = (knots - 1) // 2 * 2  # an even number of folds, so that their leaks cancel
+    folds = math.pi * (torch.arange(knots, dtype=torch.float64) - inner // 2)
+    sign = 1.0 - 2.0 * (torch.arange(knots) % 2)
+    weights = (sign * 2 / (1 - SLOPE)).half().double()
+    # The first is never bent in reach: it is the line from which the others turn off.
+    weights[0] = 1.0
+    weights[inner + 1 :] = 0.0
+    if inner // 2 % 2:
+        weights = -weights
+    at_zero = F.leaky_relu(-folds, SLOPE) @ weights
+    return folds, weights, -float(at_zero)
+
+
+def pieces(x: Tensor, knots: Tensor, wanted: Tensor) -> tuple[Tensor, float]:
+    """Weights of leaky units that bend at ``knots``, and a bias, to draw ``wanted``."""
+    units = F.leaky_relu(x[:, None] - knots, SLOPE)
+    basis = torch.cat([units, torch.ones_like(x)[:, None]], dim=1)
+    found = torch.linalg.lstsq(basis, wanted).solution
+    return found[:-1], float(found[-1])
+
+
+def _read(
+    mapper: ModulationMapper, ring: RingMapper, rows: Tensor, scale: float
+) -> Tensor:
+    """First module: x and y, over ``scale``, and their negatives.
+
+    Returns:
+        What reads x and y from them: (coordinates, 512).
+    """
+    first, size = _modules(mapper)[0], ring.centre.numel()
+    planes = ring.directions.double()
+    matrix = ring.read @ planes.T @ torch.linalg.inv(planes @ planes.T) / scale
+    centre = ring.config.strength * ring.centre.double().flatten()
+    offset = -ring.mean @ matrix - centre / scale
+    weight, bias = first.linear.weight, first.linear.bias
+    weight.zero_()
+    weight[: 2 * size] = torch.cat([matrix, -matrix], dim=1).T.to(weight)
+    bias[: 2 * size] = torch.cat([offset, -offset]).to(bias)
+    bias[2 * size :] = _across(bias[2 * size :])
+    _hold(first.gamma, 1.0)
+    _hold(first.beta, 0.0)
+    loud = first.linear(rows).std(dim=(1, 2), correction=0).mean()
+    return F.pad(_unbent(size, loud), (0, W_DIM - 2 * size))
+
+
+def _multiply(
+    mapper: ModulationMapper, readout: Tensor, rows: Tensor, code: Tensor
+) -> None:
+    """Second module: (x, y) by cos - 1, (-y, x) by sin, and both negated."""
     first, second, _ = _modules(mapper)
-    half, used = 2 * len(readout.weight), 4 * len(readout.weight)
-    turn = x.new_tensor([-1.0, 1.0])
+    half, used = 2 * len(readout), 4 * len(readout)
 
     def both(value: Tensor) -> Tensor:
         """Of (x, y) of each plane, ((x, y), (-y, x)) and the negatives."""
         pairs = value.unflatten(0, (-1, 2))
-        across = pairs.flip(1) * turn.view(2, *[1] * (value.dim() - 1))
-        value = torch.cat([value, across.flatten(0, 1)])
+        turned = torch.stack([-pairs[:, 1], pairs[:, 0]], dim=1)
+        value = torch.cat([value, turned.flatten(0, 1)])
         return torch.cat([value, -value])
 
     linear, gamma = second.linear, _last(second.gamma)
-    linear.weight[:used] = both(readout.weight)
-    linear.bias[:used] = both(readout.bias)
-    linear.weight[-SPARE:] = 0
-    linear.bias[-SPARE:] = LOUD[0] * turn.repeat(SPARE // 2)
-    v = mapper.converter(x.new_zeros(len(x), mapper.num_bits))
-    hidden = linear(F.leaky_relu(first(x, v), SLOPE))
-    loud = hidden.std(dim=(1, 2)).mean()  # the norm divides by it
-    for value in (gamma.weight, gamma.bias):
-        value[half:used] = value[:half]
-        value[:used] *= loud
-    gamma.weight[used:] *= 0.01
+    linear.weight.zero_()
+    linear.weight[:used] = both(readout)
+    linear.bias[:used] = 0
+    linear.bias[used:] = _across(linear.bias[used:])
+    hidden = linear(F.leaky_relu(first(rows, mapper.converter(code)), SLOPE))
+    loud = hidden.std(dim=(1, 2), correction=0).mean()  # the norm divides by it
+    gamma.weight[half:used] = gamma.weight[:half]
+    gamma.weight[:used] *= loud
     gamma.bias[used:] = 1
     _hold(second.beta, 0.0)
 
@@ -259,3 +217,30 @@ def _write(mapper: ModulationMapper, ring: RingMapper, scale: float) -> None:
     third.linear.bias.copy_(level * constant)
     _hold(third.gamma, (level * constant).std(correction=0) / level)
     _hold(third.beta, -constant)
+
+
+def _modules(mapper: ModulationMapper) -> list[Modulation]:
+    return [module for module in mapper.modules_ if isinstance(module, Modulation)]
+
+
+def _last(part: nn.Sequential) -> nn.Linear:
+    last = part[-1]
+    assert isinstance(last, nn.Linear)
+    return last
+
+
+def _across(place: Tensor) -> Tensor:
+    """A loud constant of no mean, to fill ``place`` (an even number of channels)."""
+    return LOUD[0] * place.new_tensor([-1.0, 1.0]).repeat(len(place) // 2)
+
+
+def _unbent(size: int, gain: Tensor) -> Tensor:
+    """Weights (size, 2 size): ``gain`` times what leaky units bent, unbent."""
+    one = torch.eye(size).to(gain) * gain / (1 + SLOPE)
+    return torch.cat([one, -one], dim=1)
+
+
+def _hold(part: nn.Sequential, value: Tensor | float) -> None:
+    """Let a gamma or beta be ``value``, whatever the password."""
+    _last(part).weight.zero_()
+    _last(part).bias.copy_(torch.as_tensor(value).expand(W_DIM))

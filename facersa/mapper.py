@@ -33,6 +33,8 @@ from facersa.ops import pixel_norm
 from facersa.ring import RingConfig, RingMapper
 from facersa.steered import SteeredConfig, SteeredMapper
 
+NORMS = ("features", "rows", "none")
+
 
 @dataclass(frozen=True)
 class MapperConfig:
@@ -44,7 +46,9 @@ class MapperConfig:
         modules: modulation modules, one after the other.
         strength: factor on M.
         norm: the pixel norm runs over "features" (as in StyleGAN) or over
-            "rows" (as published).
+            "rows" (as published), or there is "none". Over features it takes away how
+            long a row is, which nobody can find again: the same direction, long or
+            short, is changed alike, and so d cannot undo e for both.
         last_activation: whether a LeakyReLU follows the last module. Then nearly
             all changes are positive, and -p cannot undo p.
         one_plus: modulate by 1 + gamma(p) instead of gamma(p).
@@ -124,8 +128,8 @@ class ModulationMapper(nn.Module):
         super().__init__()
         config = MapperConfig() if config is None else config
         check_layers(config.layers)
-        if config.norm not in ("features", "rows"):
-            raise ValueError(f'norm must be "features" or "rows", got {config.norm!r}.')
+        if config.norm not in NORMS:
+            raise ValueError(f"norm must be one of {NORMS}, got {config.norm!r}.")
         self.config = config
         self.layers, self.num_bits = config.layers, config.num_bits
         self.converter = PasswordConverter(config.num_bits)
@@ -136,7 +140,8 @@ class ModulationMapper(nn.Module):
     def change(self, ws: Tensor, code: Tensor) -> Tensor:
         """M(w, p): (B, rows of ``ws``, 512) and (B, N) to (B, edited rows, 512)."""
         rows = ws[:, list(self.layers)]
-        x = pixel_norm(rows, dim=-1 if self.config.norm == "features" else -2)
+        dim = {"features": -1, "rows": -2}.get(self.config.norm)
+        x = rows if dim is None else pixel_norm(rows, dim)
         if not self.config.odd:
             return self._network(x, code)
         both = self._network(torch.cat([x, x]), torch.cat([code, -code]))

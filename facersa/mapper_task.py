@@ -2,11 +2,10 @@
 
 Up to three stages. In the *imitation* stage a mapper copies a trained one that is
 exact, in code space: a start where d already undoes e and passwords already matter
-(``assembly`` can bring it near before the first step). In
-the *latent* stage the surrogate network guesses what the judges would say, many codes a
-step; it is fitted again on the mapper's own outputs as training goes on. In the
-*painted* stage the generator paints every code and the training judges look at the
-pictures.
+(``assembly`` can begin it as one, so that little is left to copy). In the *latent*
+stage the surrogate network guesses what the judges would say, many codes a step; it is
+fitted again on the mapper's own outputs as training goes on. In the *painted* stage the
+generator paints every code and the training judges look at the pictures.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from facersa.assembly import begin_as_ring
+from facersa.assembly import become_ring
 from facersa.bisenet import BiSeNet
 from facersa.critic import Critic
 from facersa.directions import identity_directions, slopes
@@ -94,7 +93,7 @@ class MapperTask:
     ) -> None:
         if recipe.imitation_steps and teacher is None:
             raise ValueError("this recipe imitates a trained mapper; pass a teacher.")
-        if recipe.assembly_steps and not isinstance(teacher, RingMapper):
+        if recipe.assembled and not isinstance(teacher, RingMapper):
             raise ValueError("this recipe begins as a ring; pass a ring as teacher.")
         self.teacher = teacher
         self.generator, self.lpips, self.recipe = generator, lpips, recipe
@@ -144,11 +143,10 @@ class MapperTask:
             found = slopes(self.mapper, self.generator, *judges, codes)
             number = len(self.mapper.directions)
             self.mapper.start_along(identity_directions(found, number), rng)
-        if new and self.recipe.assembly_steps:
+        if new and self.recipe.assembled:
             assert isinstance(self.mapper, ModulationMapper)
             assert isinstance(self.teacher, RingMapper)
-            steps, people = self.recipe.assembly_steps, self.recipe.latent_batch
-            begin_as_ring(self.mapper, self.teacher, self.codes, rng, steps, people)
+            become_ring(self.mapper, self.teacher, self.codes, rng)
         if new and self.recipe.weights.natural:
             self._show_the_critic(rng)
         self.pool: list[Judged] = []

@@ -20,8 +20,7 @@ class Recipe:
         options: of the mapper, where they differ from its defaults.
         weights: of the losses.
         teacher: the exact mapper that is copied.
-        assembly_steps: steps of each part from which a faithful mapper is assembled
-            before the first step of the run.
+        assembled: begin a faithful mapper as the ring that is its teacher.
         imitation_steps: steps of copying, in code space, first of all; in the second
             half from codes that the mapper has encrypted itself.
         latent_steps: steps against the surrogate, next; painting takes the rest.
@@ -44,7 +43,7 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: LossWeights = field(default_factory=LossWeights)
     teacher: str = "steered"
-    assembly_steps: int = 0
+    assembled: bool = False
     imitation_steps: int = 0
     latent_steps: int = 0
     latent_batch: int = 32
@@ -98,14 +97,13 @@ class EncoderRecipe:
 def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
     """Configuration and recipe: "smoke" (a test), "cpu" or "gpu".
 
-    The faithful mapper must learn to undo itself, and the password must matter,
-    so its recipes imitate first, and weigh recovery and the reader more. It is
-    assembled from parts of a ring and then copies it whole; so it is not odd in the
-    password.
+    The faithful mapper must undo itself, and the password must matter, so it begins
+    as a ring, assembled, and corrects by imitation what is left, in small steps; so it
+    is not odd in the password. What follows weighs recovery and the reader more.
     """
     weights = LossWeights()
     recipe = Recipe(mapper=mapper, weights=weights)
-    lr = {"steered": 1e-3, "ring": 5e-4, "faithful": 5e-4}[mapper]
+    lr = {"steered": 1e-3, "ring": 5e-4, "faithful": 1e-5}[mapper]
     if mapper == "faithful":
         weights = replace(
             weights,
@@ -117,11 +115,11 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
         )
         recipe = replace(
             recipe,
-            options={"odd": False},
+            options={"odd": False, "norm": "none"},
             weights=weights,
             teacher="ring",
-            assembly_steps=6000,
-            imitation_steps=2000,
+            assembled=True,
+            imitation_steps=1000,
             latent_batch=256,
             ramp=0.0,
         )
@@ -138,7 +136,6 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             recipe,
             seen=2,
             slopes=4,
-            assembly_steps=min(recipe.assembly_steps, 1),
             imitation_steps=min(recipe.imitation_steps, 1),
             latent_steps=4,
             latent_batch=2,

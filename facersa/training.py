@@ -173,9 +173,10 @@ def train(
             if (step + 1) % config.save_every == 0 or step + 1 == end:
                 log.flush()
                 _save(task, config, folder, step + 1, optimizer, average)
-    task.module.load_state_dict({k: v.half().float() for k, v in average.items()})
+    kept = {k: rounded(v).float() for k, v in average.items()}
+    task.module.load_state_dict(kept)
     results = task.measure()  # of what is shipped, rounding included
-    weights = {k: v.half().contiguous() for k, v in task.product.state_dict().items()}
+    weights = {k: rounded(v).contiguous() for k, v in task.product.state_dict().items()}
     write_atomic(folder / f"{task.name}.safetensors", save(weights))
     card = {
         "task": task.name,
@@ -187,6 +188,11 @@ def train(
     }
     write_atomic(folder / f"{task.name}.json", json.dumps(card, indent=1).encode())
     return results
+
+
+def rounded(value: Tensor) -> Tensor:
+    """As files hold it: matrices in half precision; biases take little room."""
+    return value.half() if value.ndim > 1 else value
 
 
 def _plain(settings: Mapping[str, Any]) -> Any:

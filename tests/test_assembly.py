@@ -1,12 +1,15 @@
-"""Tests of the paper's network that begins as a ring."""
+"""Tests of the paper's network that becomes a ring."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn.functional import leaky_relu
 
-from facersa.assembly import _bend, _write, begin_as_ring
+from facersa.assembly import FORM, _bend, _write, become_ring, pieces, zigzag
 from facersa.edits import SLOPE
 from facersa.generator import Generator
 from facersa.imitation import fresh_codes, summed_codes
@@ -23,58 +26,102 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_it_begins_near_the_ring(generator: Generator) -> None:
-    """Also where a password hardly turns: a layer norm alone forgets how far."""
+def a_ring(bits: int = 16, planes: int = 16) -> RingMapper:
     torch.manual_seed(0)
-    ring = RingMapper(RingConfig(num_bits=4, planes=4)).requires_grad_(False)
+    config = RingConfig(num_bits=bits, planes=planes, strength=0.8)
+    return RingMapper(config).requires_grad_(False)
+
+
+def assembled(ring: RingMapper, generator: Generator) -> ModulationMapper:
     people = generator.sample(range(300), 0.85)
-    mapper = ModulationMapper(MapperConfig(num_bits=4, odd=False))
-    begin_as_ring(mapper, ring, people, seeded(), steps=250, batch=64)
-
-    unseen = generator.sample(range(1000, 1064), 0.85)
-    code = fresh_codes(1, 64, 4, seeded())[0]
-
-    def missed(code: torch.Tensor) -> tuple[float, float]:
-        with torch.no_grad():
-            want = ring(unseen, code) - unseen
-            gap = mapper(unseen, code) - unseen - want
-        return float(gap.norm()), float(want.norm())
-
-    gap, way = missed(code)
-    assert gap < 0.4 * way
-    gap_at_zero, _ = missed(0 * code)
-    assert gap_at_zero < 0.1 * way
-    assert torch.equal(mapper(unseen, code)[:, :5], unseen[:, :5])
+    mapper = ModulationMapper(replace(FORM, num_bits=ring.num_bits))
+    become_ring(mapper, ring, people, seeded())
+    return mapper.requires_grad_(False)
 
 
 @pytest.mark.parametrize(("bits", "planes"), [(16, 16), (7, 3), (16, 20)])
-def test_converter_and_gamma_begin_with_cosines_and_sines(
-    bits: int, planes: int
+def test_it_does_what_the_ring_does(
+    bits: int, planes: int, generator: Generator
 ) -> None:
+    """To people never seen, by passwords, sums of such, and none; and it undoes it."""
+    ring = a_ring(bits, planes)
+    mapper = assembled(ring, generator)
+    unseen = generator.sample(range(1000, 1064), 0.85)
+    e = fresh_codes(4, 64, bits, seeded())
+    way = float((ring(unseen, e[0]) - unseen).norm())
+
+    def missed(found: torch.Tensor, wanted: torch.Tensor) -> float:
+        return float((found - wanted).norm()) / way
+
+    once = mapper(unseen, e[0])
+    assert missed(once, ring(unseen, e[0])) < 0.02
+    assert missed(mapper(once, -e[0]), unseen) < 0.02
+    assert missed(mapper(unseen, 0 * e[0]), unseen) < 0.01
+    two, all_four = e[:2].sum(0), e.sum(0)
+    assert missed(mapper(unseen, two), ring(unseen, two)) < 0.03
+    assert missed(mapper(unseen, all_four), ring(unseen, all_four)) < 0.15
+    assert torch.equal(once[:, :5], unseen[:, :5])
+    # Halves for the matrices, as a file holds them, cost little.
+    state = {
+        k: v.half().float() if v.ndim > 1 else v for k, v in mapper.state_dict().items()
+    }
+    mapper.load_state_dict(state)
+    assert missed(mapper(unseen, e[0]), ring(unseen, e[0])) < 0.03
+
+
+def test_a_pixel_norm_would_forget_how_long_a_row_is(generator: Generator) -> None:
+    """Two people whose rows differ in length only: with the norm, one and the same."""
+    ws = generator.sample(range(4), 0.85)
+    code = fresh_codes(1, 4, 16, seeded())[0]
+    normed = ModulationMapper(MapperConfig(odd=False)).requires_grad_(False)
+    same = normed.change(2 * ws, code)
+    torch.testing.assert_close(same, normed.change(ws, code), rtol=1e-4, atol=1e-4)
+    mapper = assembled(a_ring(), generator)
+    longer, change = mapper.change(2 * ws, code), mapper.change(ws, code)
+    assert (longer - change).norm() > 0.4 * change.norm()
+
+
+@pytest.mark.parametrize("knots", [12, 16, 17, 85])
+def test_folds_run_to_and_fro_between_nothing_and_pi(knots: int) -> None:
+    folds, weights, bias = zigzag(knots)
+    reach = (knots - 1) // 2 * math.pi
+    angle = torch.linspace(-reach, reach, 1001, dtype=torch.float64)
+    found = leaky_relu(angle[:, None] - folds, SLOPE) @ weights + bias
+    torch.testing.assert_close(found, angle.cos().acos(), rtol=0, atol=0.05)
+    assert torch.equal(weights, weights.half().double())
+    near = angle.abs() < 2 * math.pi
+    torch.testing.assert_close(found[near], angle.cos().acos()[near], rtol=0, atol=0.01)
+
+
+def test_pieces_meet_a_curve_at_their_knots() -> None:
+    x = torch.linspace(0, 2, 400, dtype=torch.float64)
+    weights, bias = pieces(x, torch.linspace(0, 1.9, 20, dtype=torch.float64), x**3)
+    found = leaky_relu(x[:, None] - torch.linspace(0, 1.9, 20), SLOPE) @ weights + bias
+    torch.testing.assert_close(found, x**3, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(("bits", "planes"), [(16, 16), (7, 3), (16, 20)])
+def test_converter_and_gamma_draw_cosines_and_sines(bits: int, planes: int) -> None:
     """For sums of passwords too: half of those below are sums."""
-    torch.manual_seed(0)
-    ring = RingMapper(RingConfig(num_bits=bits, planes=planes)).requires_grad_(False)
-    config = MapperConfig(num_bits=bits, odd=False)
-    mapper = ModulationMapper(config).requires_grad_(False)
-    _bend(mapper, ring, summed_codes(5000, bits, seeded()))
+    ring = a_ring(bits, planes)
+    mapper = ModulationMapper(replace(FORM, num_bits=bits)).requires_grad_(False)
+    _bend(mapper, ring, summed_codes(256, bits, seeded()))
     code = summed_codes(1000, bits, torch.Generator().manual_seed(1))
-    v, size = mapper.converter(code), 2 * planes
     turn = code @ ring.angles
     wanted = torch.cat([turn.cos() - 1, turn.sin()], dim=1)
-    by_converter = (v[:, :size] - v[:, size : 2 * size]) / (1 + SLOPE)
     second = mapper.modules_[1]
     assert isinstance(second, Modulation)
-    by_gamma = second.gamma(v)[:, : 2 * size].unflatten(1, (-1, 2))
-    power = wanted.square().mean()
-    assert (by_converter - wanted).square().mean() < 0.03 * power
-    assert (by_gamma - wanted[..., None]).square().mean() < 0.03 * power
+    found = second.gamma(mapper.converter(code))[:, : 4 * planes].unflatten(1, (-1, 2))
+    within = turn.abs().amax(1) < 14
+    assert within.float().mean() > 0.9
+    gap = (found - wanted[..., None])[within]
+    assert gap.square().mean() < 1e-3 * wanted.square().mean()
 
 
 def test_the_third_module_writes_what_a_ring_steps(any_ws: torch.Tensor) -> None:
     """From products that are right it makes steps that are, large or small."""
-    torch.manual_seed(0)
-    ring = RingMapper().requires_grad_(False)
-    mapper = ModulationMapper(MapperConfig(odd=False)).requires_grad_(False)
+    ring = a_ring()
+    mapper = ModulationMapper(FORM).requires_grad_(False)
     _write(mapper, ring, scale=3.0)
     third = mapper.modules_[2]
     assert isinstance(third, Modulation)
@@ -94,46 +141,48 @@ def test_the_third_module_writes_what_a_ring_steps(any_ws: torch.Tensor) -> None
         hidden[..., :128] = leaky_relu(torch.cat([products, -products], -1), SLOPE)
         found = mapper.config.strength * third(hidden, mapper.converter(code))
         want = ring.change(any_ws, code).float()
-        assert (found - want).norm() < 0.1 * want.norm()
+        assert (found - want).norm() < 0.03 * want.norm()
 
 
-def test_the_same_seed_begins_alike(generator: Generator) -> None:
-    torch.manual_seed(0)
-    ring = RingMapper().requires_grad_(False)
-    people = generator.sample(range(8), 0.85)
-    found = []
-    for _ in range(2):
-        torch.manual_seed(1)
-        mapper = ModulationMapper(MapperConfig(odd=False))
-        begin_as_ring(mapper, ring, people, seeded(), steps=2, batch=4)
-        found.append(mapper.state_dict())
-    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
-    assert all(torch.isfinite(value).all() for value in found[0].values())
+def test_the_same_seed_becomes_the_same(generator: Generator) -> None:
+    ring, found = a_ring(), []
+    for seed in range(2):
+        torch.manual_seed(seed)  # whatever the weights were before
+        found.append(assembled(ring, generator).state_dict())
+    code = fresh_codes(1, 8, 16, seeded())[0]
+    ws = generator.sample(range(8), 0.85)
+    changed = []
+    for state in found:
+        mapper = ModulationMapper(FORM).requires_grad_(False)
+        mapper.load_state_dict(state)
+        assert all(torch.isfinite(value).all() for value in state.values())
+        changed.append(mapper(ws, code))
+    torch.testing.assert_close(changed[0], changed[1], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     "config",
     [
         MapperConfig(),
-        MapperConfig(odd=False, modules=2),
-        MapperConfig(odd=False, one_plus=True),
-        MapperConfig(odd=False, last_activation=True),
-        MapperConfig(odd=False, layers=(5, 6)),
-        MapperConfig(odd=False, num_bits=8),
-        MapperConfig(odd=False, norm="rows"),
+        MapperConfig(odd=False),
+        replace(FORM, modules=2),
+        replace(FORM, one_plus=True),
+        replace(FORM, last_activation=True),
+        replace(FORM, layers=(5, 6)),
+        replace(FORM, num_bits=8),
+        replace(FORM, norm="rows"),
     ],
 )
-def test_only_a_form_that_can_begins(
+def test_only_a_form_that_can_becomes_a_ring(
     config: MapperConfig, generator: Generator
 ) -> None:
     people = generator.sample([0], 0.85)
-    with pytest.raises(ValueError, match="begin as a ring"):
-        begin_as_ring(ModulationMapper(config), RingMapper(), people, seeded(), 1)
+    with pytest.raises(ValueError, match="become a ring"):
+        become_ring(ModulationMapper(config), RingMapper(), people, seeded())
 
 
 def test_too_many_planes_are_refused(generator: Generator) -> None:
     ring = RingMapper(RingConfig(planes=60, axes=128))
     people = generator.sample([0], 0.85)
-    mapper = ModulationMapper(MapperConfig(odd=False))
     with pytest.raises(ValueError, match="planes"):
-        begin_as_ring(mapper, ring, people, seeded(), 1)
+        become_ring(ModulationMapper(FORM), ring, people, seeded())

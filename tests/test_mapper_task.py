@@ -82,7 +82,7 @@ def test_the_gpu_recipe_takes_every_group_at_each_step(
 ) -> None:
     config, recipe = mapper_preset("gpu", "faithful")
     assert recipe.every_group and not recipe.latent_steps
-    recipe = replace(recipe, assembly_steps=0, imitation_steps=0)
+    recipe = replace(recipe, assembled=False, imitation_steps=0)
     small = replace(config, steps=1, batch=1, pool=2)
     task = make_task(recipe)
     task.prepare(small, tmp_path)
@@ -100,7 +100,7 @@ def test_with_every_group_each_step_has_pictures_of_one_number(
     """So that one compiled network serves all of them."""
     for kind, number in (("faithful", 11), ("steered", 6)):
         _, recipe = mapper_preset("gpu", kind)
-        task = make_task(replace(recipe, assembly_steps=0, imitation_steps=0))
+        task = make_task(replace(recipe, assembled=False, imitation_steps=0))
         ws = task.generator.sample([1], 0.7)
         groups = set(GROUPS[:2] if task.exact else GROUPS)
         for seed in range(4):
@@ -145,7 +145,7 @@ def test_the_critic_learns_and_the_ring_learns_from_it(
     task = make_task(recipe)
     task.prepare(config, tmp_path)
     critic = task.critic
-    assert critic.mean.abs().min() > 0 and (critic.spread != 1).all()
+    assert (critic.mean != 0).float().mean() > 0.9 and (critic.spread != 1).all()
     torch.nn.init.normal_(critic.linear.weight)
     told: list[Tensor] = []
     judge = critic.loss
@@ -181,7 +181,7 @@ def test_a_critic_needs_an_exact_mapper(make_task: MakeTask) -> None:
 def test_imitation_learns_in_code_space(make_task: MakeTask, tmp_path: Path) -> None:
     steps = 80  # the second half on codes of its own
     config, recipe = mapper_preset("smoke", "faithful")
-    recipe = replace(recipe, assembly_steps=0, imitation_steps=steps)
+    recipe = replace(recipe, assembled=False, imitation_steps=steps)
     recipe = replace(recipe, latent_steps=0, latent_batch=16)
     task = make_task(recipe)
     task.prepare(replace(config, steps=steps, pool=32), tmp_path)
