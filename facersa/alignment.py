@@ -29,6 +29,7 @@ MAX_REACH = 10  # photo sides: what a stored place may claim at most
 SEARCH_SIDES = (1024, 2048)  # dlib sees faces above 80 pixels, so look twice
 CLEAR_FACE = 0.3  # on dlib's score
 ROUNDNESS = 2.5  # of circles in a square: 2 is an ellipse, infinity the whole square
+AROUND = 0.06  # sides: as far around a square the photo is looked at
 SAME_FACE = 0.5  # half sides: no two heads come so near, two finds of one face do
 
 
@@ -68,7 +69,7 @@ class Aligned:
         others = list(self.others)
         for quad in squares:
             known = any(same_face(quad, other) for other in [self.quad, *others])
-            if not known and _touch(quad, self.quad):
+            if not known and _near(self.quad, quad):
                 others.append(quad)
         return replace(self, others=tuple(others))
 
@@ -133,10 +134,11 @@ def same_face(first: np.ndarray, second: np.ndarray) -> bool:
     )
 
 
-def _touch(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether the upright boxes around two squares have a common part."""
-    low = np.maximum(first.min(0), second.min(0))
-    return bool((low < np.minimum(first.max(0), second.max(0))).all())
+def _near(quad: np.ndarray, other: np.ndarray) -> bool:
+    """Whether the upright box around a square, and ``AROUND`` it, meets another's."""
+    margin = AROUND * np.linalg.norm(quad[3] - quad[0])
+    low = np.maximum(quad.min(0) - margin, other.min(0))
+    return bool((low < np.minimum(quad.max(0) + margin, other.max(0))).all())
 
 
 def _is_square(quad: np.ndarray, largest: float) -> bool:

@@ -31,7 +31,8 @@ from facersa.ring import RingMapper
 
 LOUD = 20.0, 1000.0  # constants: of all modules but the third, and of that
 SEEN = 256  # people and passwords that set the scales
-FORM = MapperConfig(odd=False, norm="none")
+PLANES = 20  # of a ring at most: each has 512 / 2 PLANES units for either curve
+FORM = MapperConfig(odd=False, norm="none")  # three modules
 
 
 @torch.no_grad()
@@ -40,14 +41,19 @@ def become_ring(
 ) -> None:
     """Set the weights of ``mapper`` so that it does nearly what ``ring`` does.
 
+    It knows angles of up to seven half turns where there are 16 planes, five where
+    there are 20: sums of more than about eight passwords go beyond. The ring has no
+    such limit.
+
     Args:
-        mapper: three modules, ``odd=False``, ``norm="none"``, all else as by default.
+        mapper: of the form ``FORM``, with the ring's rows and bits, of any strength.
         ring: whose planes, centre and angles are taken.
         people: (n, 16, 512) codes, by which scales are set.
         rng: of the people and passwords.
 
     Raises:
-        ValueError: the mapper has another form, or the ring has too many planes.
+        ValueError: the mapper has another form; the ring has too many planes to draw
+            their curves well, or too few axes for a constant across them.
     """
     size = ring.centre.numel()
     form = replace(
@@ -56,11 +62,12 @@ def become_ring(
         layers=ring.layers,
         strength=mapper.config.strength,
     )
-    if mapper.config != form or 5 * size > W_DIM:
+    planes, axes = size // 2, ring.config.axes
+    if mapper.config != form or planes > PLANES or axes < 2 * size:
         raise ValueError(
-            f"{mapper.config} cannot become a ring of {size // 2} planes: it takes "
-            'three modules, odd=False, norm="none", all else as by default, the '
-            f"ring's rows and bits, and at most {W_DIM // 10} planes."
+            f"{mapper.config} cannot become a ring of {planes} planes in {axes} axes: "
+            'it takes three modules, odd=False, norm="none", all else as by default, '
+            f"the ring's rows and bits, at most {PLANES} planes and four axes for each."
         )
     picked = torch.randint(len(people), (SEEN,), generator=rng)
     ws = people[picked.to(people.device)]
@@ -116,11 +123,17 @@ def _bend(mapper: ModulationMapper, ring: RingMapper, codes: Tensor) -> None:
 
 
 def zigzag(knots: int) -> tuple[Tensor, Tensor, float]:
-    """Where leaky units bend, their weights and a bias: |a| up to pi, and so on.
+    """A line folded at each multiple of pi: arccos(cos a), from leaky units.
 
-    To and fro between 0 and pi for ``knots`` / 2 half turns on either side of zero.
-    Weights are numbers that half precision holds or comes near to, all alike, so that
-    rounding stretches the folds and does not shift one against the other.
+    It holds for (knots - 1) // 2 half turns on either side of zero. The weights are
+    rounded to halves here, all alike, so that it is stretched a little and no fold is
+    shifted against another.
+
+    Args:
+        knots: number of units, at least 3.
+
+    Returns:
+        Where the units bend and their weights, (knots,) each, float64, and a bias.
     """
     inner = (knots - 1) // 2 * 2  # an even number of folds, so that their leaks cancel
     folds = math.pi * (torch.arange(knots, dtype=torch.float64) - inner // 2)
@@ -136,7 +149,16 @@ def zigzag(knots: int) -> tuple[Tensor, Tensor, float]:
 
 
 def pieces(x: Tensor, knots: Tensor, wanted: Tensor) -> tuple[Tensor, float]:
-    """Weights of leaky units that bend at ``knots``, and a bias, to draw ``wanted``."""
+    """Draw a curve from leaky units, by least squares.
+
+    Args:
+        x: places (n,).
+        knots: where the units bend, (k,).
+        wanted: the curve at x, (n,).
+
+    Returns:
+        Weights of the units (k,), and a bias.
+    """
     units = F.leaky_relu(x[:, None] - knots, SLOPE)
     basis = torch.cat([units, torch.ones_like(x)[:, None]], dim=1)
     found = torch.linalg.lstsq(basis, wanted).solution

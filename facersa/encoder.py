@@ -251,7 +251,7 @@ class Encoder(nn.Module):
     def looks(
         self, images: Tensor, paint: Callable[[Tensor], Tensor], looks: int
     ) -> list[Tensor]:
-        """As ``look_again``, with what came before: ``looks`` + 1 codes."""
+        """As ``look_again``, with all before: ``looks`` + 1 codes (B, 16, 512)."""
         told = z = self.whitened(images)
         found = [self.unwhiten(z)]
         for _ in range(looks):

@@ -42,15 +42,24 @@ class Inverter:
         """Of a few guesses for a face (1, 3, R, R), the one whose picture is closest.
 
         By LPIPS at 256 x 256. They are what the encoder says at first, after one more
-        look and after two; and that after one, its rows drawn halfway to their mean:
-        where an encoder fails, its rows drift apart, and what is nearer to one code
-        for all rows is a better face.
+        look and after two; and that after one, its rows drawn halfway to their mean,
+        that is towards W.
+
+        Returns:
+            A code (1, 16, 512).
         """
-        image, paint = image.to(self.device), self.generator.preview
+        image, shown = image.to(self.device), []
+
+        def paint(ws: Tensor) -> Tensor:
+            shown.append(self.generator.preview(ws))
+            return shown[-1]
+
         guesses = self.encoder.looks(image, paint, 2)
         guesses.append(guesses[1].lerp(guesses[1].mean(1, keepdim=True), 0.5))
+        for ws in guesses[2:]:  # the first two were looked at
+            paint(ws)
         small = resize(image, PREVIEW_SIDE)
-        far = [float(self.lpips(paint(ws), small)) for ws in guesses]
+        far = [float(self.lpips(picture, small)) for picture in shown]
         return guesses[min(range(len(far)), key=far.__getitem__)]
 
     def find(

@@ -262,5 +262,8 @@ def fingerprint(mapper: Mapper) -> str:
     """16 hex digits that tell one mapper, options and weights, from another."""
     digest = hashlib.sha256(repr(mapper.config).encode())
     for name, tensor in mapper.state_dict().items():
-        digest.update(name.encode() + tensor.half().cpu().numpy().tobytes())
+        halves = tensor.half()  # as files hold them, but for biases that are finer
+        exact = tensor.ndim > 1 or torch.equal(halves.float(), tensor.float())
+        held = (halves if exact else tensor).cpu().numpy().tobytes()
+        digest.update(name.encode() + held)
     return digest.hexdigest()[:16]

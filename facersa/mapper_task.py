@@ -219,13 +219,10 @@ class MapperTask:
         if step_before < 0:
             assert self.teacher is not None
             ws = self._people(self.recipe.latent_batch, rng)
+            # One that was assembled has no errors that would add up to a lesson.
+            own = not self.recipe.assembled and 2 * step >= self.recipe.imitation_steps
             copied = imitation_loss(
-                self.mapper,
-                self.teacher,
-                ws,
-                self.axes,
-                rng,
-                own=2 * step >= self.recipe.imitation_steps,
+                self.mapper, self.teacher, ws, self.axes, rng, own=own
             )
             return copied, {"imitation": copied.item()}
         latent = step_before < self.recipe.latent_steps

@@ -17,7 +17,8 @@ from facersa.errors import AssetError
 from facersa.generator import Generator, shipped_weights
 
 PARTS = 12
-BACKGROUND = (0, 3, 10)  # the parts that lie around people, seen on pictures
+# The parts that lie around people, seen on pictures; of another fit they are others.
+BACKGROUND = (0, 3, 10)
 BLOCKS = 4  # features after block 3: 512 channels, 64 x 64
 
 

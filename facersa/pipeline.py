@@ -300,13 +300,12 @@ class FaceRSA:
                 nonce=NONCE if in_pixels else None,
             )
         photo = inversion.photo if beside is None else decode_image(beside)
-        image = face = self._paint(edited, photo)
+        face, fitted = self._painted(edited, photo, None if crop else aligned)
+        image, before = face, None
+        if detail:
+            _, before = self._painted(ws, photo, aligned)
+            photo = paste(photo, before, aligned)
         if not crop:
-            fitted, before = self._matched(face, edited, photo, aligned), None
-            if detail:
-                plain = self._paint(ws, photo)
-                before = self._matched(plain, ws, photo, aligned)
-                photo = paste(photo, before, aligned)
             image = paste(photo, fitted, aligned, replaces=before)
         mark = marked([*faces, sealed])
         chunks = faces if mode == "none" else [*faces, sealed]
@@ -410,10 +409,11 @@ class FaceRSA:
         """Paint ``ws`` over ``before``, and write the file without or with its code."""
         sealed, others = faces[index], [*faces[:index], *faces[index + 1 :]]
         photo = decode_image(data)
-        face = image = self._paint(ws, photo)
-        if (where := place(sealed)) is not None:
-            fitted = self._matched(face, ws, photo, where)
-            shown = self._matched(self._paint(before, photo), before, photo, where)
+        where = place(sealed)
+        face, fitted = self._painted(ws, photo, where)
+        image = face
+        if where is not None:
+            _, shown = self._painted(before, photo, where)
             image = paste(photo, fitted, where, replaces=shown)
         if sealed.mode == "open":
             notes = {"params": sealed.params, "geometry": sealed.geometry}
@@ -422,20 +422,22 @@ class FaceRSA:
         data, image, _ = assemble(image, others, marked(others))
         return Encrypted(data, image, face, ws)
 
-    def _paint(self, ws: Tensor, photo: Tensor) -> Tensor:
-        """The face of a code, grey where the photograph it belongs to is grey."""
-        face = self.renderer.full(ws)
-        return to_grey(face) if is_grey(photo) else face
-
     @torch.no_grad()
-    def _matched(
-        self, face: Tensor, ws: Tensor, photo: Tensor, aligned: Aligned
-    ) -> Tensor:
-        """The painted face of ``ws``, its background in the colours of the photo's."""
+    def _painted(
+        self, ws: Tensor, photo: Tensor, where: Aligned | None
+    ) -> tuple[Tensor, Tensor]:
+        """The face of a code, grey where the photo it belongs to is grey.
+
+        And the same as it is pasted: its background in the colours of the photo's.
+        """
+        face = self.renderer.full(ws)
+        face = to_grey(face) if is_grey(photo) else face
+        if where is None:
+            return face, face
         code = ws.to(self.generator.w_avg)
         features = self.generator.synthesis.features(code, PARSED_BLOCKS)
         background = self._parser.background(features).to(face)
-        return match_background(face, background, photo, aligned)
+        return face, match_background(face, background, photo, where)
 
     def _cipher_of(self, sealed: Sealed) -> RotationCipher | Mapper:
         num_ws = self.generator.num_ws

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from facersa.errors import CheckpointError
 from facersa.losses import LossWeights
 from facersa.rendering import PREVIEW
 from facersa.training import TrainConfig
@@ -22,7 +23,8 @@ class Recipe:
         teacher: the exact mapper that is copied.
         assembled: begin a faithful mapper as the ring that is its teacher.
         imitation_steps: steps of copying, in code space, first of all; in the second
-            half from codes that the mapper has encrypted itself.
+            half from codes that the mapper has encrypted itself, unless it was
+            assembled.
         latent_steps: steps against the surrogate, next; painting takes the rest.
         latent_batch: people a step of these two stages.
         r1: gradient penalty of the critic.
@@ -158,9 +160,18 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:
-    """The recipe that a run's settings hold."""
+    """The recipe that a run's settings hold.
+
+    Raises:
+        CheckpointError: another version made them.
+    """
     stored = dict(settings["recipe"])
-    return Recipe(**{**stored, "weights": LossWeights(**stored["weights"])})
+    try:
+        return Recipe(**{**stored, "weights": LossWeights(**stored["weights"])})
+    except TypeError as error:
+        raise CheckpointError(
+            f"this run was made by another version ({error}); start a new run."
+        ) from error
 
 
 def encoder_preset(preset: str) -> tuple[TrainConfig, EncoderRecipe]:

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facersa.alignment import Aligned, roundness, units
+from facersa.alignment import AROUND, Aligned, roundness, units
 from facersa.blending import GAP
 
 ANGLES = 192  # places on each of the rings
-RINGS = (1.02, 1.04, 1.06, 1.08, 1.1)  # roundness of places that no paste touches
+RINGS = tuple(1 + AROUND * k / 3 for k in range(1, 6))  # roundness of places seen
 INSIDE = 0.96  # and of those in the painted picture that they are compared with
 SIDE = 64  # of the grid on which colours are carried inwards
 FALL = 3.0  # power of the distance by which a place counts less
@@ -37,11 +37,11 @@ def match_background(
     It is added by the share of background there.
 
     Args:
-        face: (1, 3, S, S) in [-1, 1].
-        background: (1, 1, s, s) share of background, from 0 to 1.
-        photo: (1, 3, H, W) in [-1, 1]; only places outside the square are looked at,
-            of which none belongs to another face.
-        aligned: where the square lies in the photo.
+        face: (1, 3, S, S) in [-1, 1], any S.
+        background: (1, 1, s, s) share of background, from 0 to 1, any s.
+        photo: (1, 3, H, W) in [-1, 1], on the same device; only places around the
+            square are looked at, of which none belongs to another face.
+        aligned: where the square lies in the photo, and the other faces near it.
 
     Returns:
         (1, 3, S, S); ``face`` itself if the photo shows nothing of what is around.

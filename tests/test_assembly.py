@@ -19,6 +19,7 @@ from facersa.mapper import (
     ModulationMapper,
     RingConfig,
     RingMapper,
+    load_mapper,
 )
 
 
@@ -54,19 +55,30 @@ def test_it_does_what_the_ring_does(
         return float((found - wanted).norm()) / way
 
     once = mapper(unseen, e[0])
-    assert missed(once, ring(unseen, e[0])) < 0.02
-    assert missed(mapper(once, -e[0]), unseen) < 0.02
-    assert missed(mapper(unseen, 0 * e[0]), unseen) < 0.01
+    assert missed(once, ring(unseen, e[0])) < 0.01
+    assert missed(mapper(once, -e[0]), unseen) < 0.01
+    assert missed(mapper(unseen, 0 * e[0]), unseen) < 0.005
     two, all_four = e[:2].sum(0), e.sum(0)
-    assert missed(mapper(unseen, two), ring(unseen, two)) < 0.03
-    assert missed(mapper(unseen, all_four), ring(unseen, all_four)) < 0.15
+    assert missed(mapper(unseen, two), ring(unseen, two)) < 0.02
+    far = 0.03 if planes < 20 else 0.15  # the more planes, the sooner the folds end
+    assert missed(mapper(unseen, all_four), ring(unseen, all_four)) < far
     assert torch.equal(once[:, :5], unseen[:, :5])
     # Halves for the matrices, as a file holds them, cost little.
     state = {
         k: v.half().float() if v.ndim > 1 else v for k, v in mapper.state_dict().items()
     }
     mapper.load_state_dict(state)
-    assert missed(mapper(unseen, e[0]), ring(unseen, e[0])) < 0.03
+    assert missed(mapper(unseen, e[0]), ring(unseen, e[0])) < 0.02
+
+
+def test_the_shipped_one_does_what_the_shipped_ring_does(generator: Generator) -> None:
+    ring, mapper = load_mapper("ring"), load_mapper("faithful")
+    unseen = generator.sample(range(1000, 1064), 0.85)
+    e = fresh_codes(4, 64, 16, seeded())
+    way = (ring(unseen, e[0]) - unseen).norm()
+    for code in (e[0], e[:2].sum(0), e.sum(0)):
+        assert (mapper(unseen, code) - ring(unseen, code)).norm() < 0.005 * way
+    assert (mapper(mapper(unseen, e[0]), -e[0]) - unseen).norm() < 0.005 * way
 
 
 def test_a_pixel_norm_would_forget_how_long_a_row_is(generator: Generator) -> None:
@@ -181,8 +193,11 @@ def test_only_a_form_that_can_becomes_a_ring(
         become_ring(ModulationMapper(config), RingMapper(), people, seeded())
 
 
-def test_too_many_planes_are_refused(generator: Generator) -> None:
-    ring = RingMapper(RingConfig(planes=60, axes=128))
+@pytest.mark.parametrize(("planes", "axes"), [(21, 128), (16, 33)])
+def test_too_many_planes_or_too_few_axes_are_refused(
+    planes: int, axes: int, generator: Generator
+) -> None:
+    ring = RingMapper(RingConfig(planes=planes, axes=axes))
     people = generator.sample([0], 0.85)
-    with pytest.raises(ValueError, match="planes"):
+    with pytest.raises(ValueError, match="at most 20 planes and four axes"):
         become_ring(ModulationMapper(FORM), ring, people, seeded())

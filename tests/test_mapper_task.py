@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from facersa.bisenet import BiSeNet
+from facersa.errors import CheckpointError
 from facersa.generator import Generator
 from facersa.judges import load_identity, load_landmarks, load_lpips
 from facersa.losses import LossWeights
@@ -74,6 +75,13 @@ def test_a_stopped_run_resumes_to_the_same_weights(
     mapper = build_mapper(kind, card["settings"]["mapper"])
     weights = load_file(parts / f"{name}.safetensors")
     mapper.load_state_dict({k: v.float() for k, v in weights.items()})
+
+
+def test_a_recipe_of_another_version_is_explained() -> None:
+    stored = asdict(mapper_preset("smoke", "faithful")[1])
+    assert recipe_of({"recipe": stored}) == mapper_preset("smoke", "faithful")[1]
+    with pytest.raises(CheckpointError, match="another version.*assembly_steps"):
+        recipe_of({"recipe": {**stored, "assembly_steps": 6000}})
 
 
 @pytest.mark.slow

@@ -57,12 +57,9 @@ def inverted(engine: FaceRSA, inversion: Inversion) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def matched(
-    engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor
-) -> torch.Tensor:
+def matched(engine: FaceRSA, inversion: Inversion) -> torch.Tensor:
     """The inverted face with the photo's colours behind it."""
-    ws, photo, where = inversion.ws, inversion.photo, inversion.aligned
-    return engine._matched(inverted, ws, photo, where)
+    return engine._painted(inversion.ws, inversion.photo, inversion.aligned)[1]
 
 
 def test_one_string_is_no_tuple_of_passwords() -> None:
@@ -151,7 +148,8 @@ def test_no_metadata_leaves_and_the_frame_outside_the_face_stays(
 
 def test_there_is_no_halo(engine: FaceRSA, inversion: Inversion) -> None:
     """Beside the encrypted cheek stands what stood there: the plain wall."""
-    encrypted = engine.encrypt(inversion, A)
+    code = Password.random(128, seed=1)
+    encrypted = engine.encrypt(inversion, Secrets(codes=(code,)))
     origin, down, _, across = inversion.aligned.quad
     x, y = (origin + 0.83 * (across - origin) + 0.7 * (down - origin)).astype(int)
     reach = int(inversion.aligned.side / 25)

@@ -74,16 +74,17 @@ def test_a_photo_within_the_square_has_nothing_to_say() -> None:
     assert match_background(face, head(), flat(0, 60, 60), where) is face
 
 
-def test_only_places_that_no_paste_touches_are_looked_at() -> None:
-    """Own square and neighbours may look like anything."""
-    neighbour = square(150, 40)
+@pytest.mark.parametrize("left", [150, 220, 222])
+def test_only_places_that_no_paste_touches_are_looked_at(left: int) -> None:
+    """Own square and neighbours, over it or just beside it, may look like anything."""
+    neighbour = square(left, 40)
     where, other = aligned(neighbour), Aligned(flat(0, 8, 8), neighbour, SIZE)
     other = other.beside([where.quad])
     photo = torch.rand(1, 3, *SIZE) - 0.5
     face = torch.rand(1, 3, 64, 64) - 0.5
     once = match_background(face, head(), photo, where)
     pasted = paste(paste(photo, once, where), flat(0.9, 64, 64), other)
-    assert (pasted != photo).any(1).float().mean() > 0.3
+    assert (pasted != photo).any(1).float().mean() > 0.25
     assert torch.equal(match_background(face, head(), pasted, where), once)
 
 
