@@ -117,7 +117,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
         )
         recipe = replace(
             recipe,
-            options={"odd": False, "norm": "none"},
+            options={"norm": "none", "odd": False},
             weights=weights,
             teacher="ring",
             assembled=True,
