@@ -57,7 +57,10 @@ class Critic(nn.Module):
 
     @torch.no_grad()
     def standardise(self, textures: Tensor) -> None:
-        """Take mean and spread (at least ``LEAST``) from ``textures`` (B, TEXTURE)."""
+        """Take mean and spread from ``textures`` (B, TEXTURE), B at least 2.
+
+        No spread is less than ``LEAST``.
+        """
         self.mean.copy_(textures.mean(0))
         self.spread.copy_(textures.std(0).clamp_min(LEAST))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from facersa.errors import CheckpointError
 from facersa.losses import LossWeights
 from facersa.rendering import PREVIEW
 from facersa.training import TrainConfig
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -166,12 +168,8 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
         CheckpointError: another version made them.
     """
     stored = dict(settings["recipe"])
-    try:
-        return Recipe(**{**stored, "weights": LossWeights(**stored["weights"])})
-    except TypeError as error:
-        raise CheckpointError(
-            f"this run was made by another version ({error}); start a new run."
-        ) from error
+    weights = _rebuilt(LossWeights, stored["weights"])
+    return _rebuilt(Recipe, {**stored, "weights": weights})
 
 
 def encoder_preset(preset: str) -> tuple[TrainConfig, EncoderRecipe]:
@@ -189,5 +187,18 @@ def encoder_preset(preset: str) -> tuple[TrainConfig, EncoderRecipe]:
 
 
 def encoder_recipe_of(settings: Mapping[str, Any]) -> EncoderRecipe:
-    """The recipe that a run's settings hold."""
-    return EncoderRecipe(**settings["recipe"])
+    """The recipe that a run's settings hold.
+
+    Raises:
+        CheckpointError: another version made them.
+    """
+    return _rebuilt(EncoderRecipe, settings["recipe"])
+
+
+def _rebuilt(kind: type[T], stored: Mapping[str, Any]) -> T:
+    try:
+        return kind(**stored)
+    except TypeError as error:
+        raise CheckpointError(
+            f"this run was made by another version ({error}); start a new run."
+        ) from error

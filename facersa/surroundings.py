@@ -17,6 +17,7 @@ from torch import Tensor
 
 from facersa.alignment import AROUND, Aligned, roundness, units
 from facersa.blending import GAP
+from facersa.images import resize
 
 ANGLES = 192  # places on each of the rings
 RINGS = tuple(1 + AROUND * k / 3 for k in range(1, 6))  # roundness of places seen
@@ -47,13 +48,13 @@ def match_background(
         (1, 3, S, S); ``face`` itself if the photo shows nothing of what is around.
     """
     height, width = photo.shape[-2:]
-    within = _ring(INSIDE)
-    colours = _at(_smaller(face), within)
+    within, matrix = _ring(INSIDE), torch.from_numpy(aligned.matrix).double()
+    colours = _at(resize(face, SIDE), within)
     shares = _at(background, within)[:, 0]
     places, gaps, weights = [], [], []
     for away in RINGS:
         unit = _ring(away)
-        pixels = _pixels(aligned, unit)
+        pixels = unit @ matrix[:, :2].T + matrix[:, 2]
         inside = (pixels > 0.5) & (pixels < pixels.new_tensor([width, height]) - 0.5)
         ours = inside.all(1)
         for other in aligned.others:
@@ -83,21 +84,11 @@ def _ring(away: float) -> Tensor:
     return 0.5 + direction * (away / roundness(0.5 + direction))[:, None]
 
 
-def _pixels(aligned: Aligned, unit: Tensor) -> Tensor:
-    """Coordinates of the square (..., 2) to pixels of the photo; undoes ``units``."""
-    origin, down, _, across = torch.from_numpy(aligned.quad).double()
-    return origin + unit @ torch.stack([across - origin, down - origin])
-
-
 def _at(image: Tensor, unit: Tensor) -> Tensor:
     """An image (1, C, H, W) at places (n, 2), 0 to 1 in it: (n, C)."""
     grid = (2 * unit - 1)[None, None].to(image)
     found = F.grid_sample(image, grid, padding_mode="border", align_corners=False)
     return found[0, :, 0].T
-
-
-def _smaller(image: Tensor) -> Tensor:
-    return F.interpolate(image, (SIDE, SIDE), mode="area")
 
 
 def _larger(image: Tensor, side: int) -> Tensor:

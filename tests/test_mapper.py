@@ -177,6 +177,17 @@ def test_the_shipped_mapper_is_the_one_of_its_card(kind: str) -> None:
         assert json.loads(table.read_text())["cipher"].endswith(fingerprint(mapper))
 
 
+def test_a_fingerprint_sees_what_a_file_holds() -> None:
+    """Biases whole: some are so large that halves would be coarse."""
+    mapper = load_mapper("faithful")
+    whole = fingerprint(mapper)
+    state = mapper.state_dict()
+    halved = {k: v.half().float() for k, v in state.items()}
+    assert any(not torch.equal(halved[k], v) for k, v in state.items() if v.ndim == 1)
+    mapper.load_state_dict(halved)
+    assert fingerprint(mapper) != whole
+
+
 def test_whoever_is_copied_is_exact() -> None:
     assert kind_of(load_teacher()) == "ring"
     with pytest.raises(AssertionError):
