@@ -15,7 +15,8 @@ from torch import Tensor
 from facersa.images import contact_sheet, from_uint8, save_png, write_atomic
 from facersa.panel import Panel
 from facersa.password import Secrets
-from facersa.pipeline import FaceRSA, project_config
+from facersa.pipeline import FaceRSA
+from facersa.projection import project_config
 
 PASSWORD, WRONG = "correct horse battery staple", "correct horse battery stable"
 

@@ -145,7 +145,7 @@ def _encrypt_faces(
     numbers: Sequence[int],
 ) -> bytes:
     """The file in which faces of a photo, or of the encrypted ``data``, are new."""
-    from facersa.pipeline import project_config
+    from facersa.projection import project_config
     from facersa.several import sealed_faces, squares
 
     faces = sealed_faces(data)

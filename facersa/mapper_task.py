@@ -21,11 +21,12 @@ from tqdm import tqdm
 
 from facersa.assembly import become_ring
 from facersa.bisenet import BiSeNet
+from facersa.chains import GROUPS, named_codes
 from facersa.critic import Critic
 from facersa.directions import identity_directions, slopes
 from facersa.generator import Generator
 from facersa.head_task import TRAIN_SEED, varied_codes
-from facersa.imitation import altered_codes, fresh_codes, imitation_loss, whitening
+from facersa.imitation import fresh_codes, imitation_loss, whitening
 from facersa.judges import IdentityJudge, Landmarks
 from facersa.losses import (
     Distance,
@@ -51,8 +52,6 @@ from facersa.recipes import Recipe
 from facersa.rotation import WStatistics
 from facersa.surrogate import CodeJudge, Judged, Surrogate, edited_codes, fit
 from facersa.training import TrainConfig
-
-GROUPS = ("single", "sequential", "associated")
 
 
 def pool_codes(
@@ -237,7 +236,10 @@ class MapperTask:
         count = self.recipe.latent_batch if latent else self.config.batch
         weights = self.weights_at(step)
         ws = self._people(count, rng)
-        codes, fresh = self._codes(ws, groups, rng)
+        pairs = self.recipe.pairs
+        if not self.recipe.every_group:  # else all steps have pictures of one number
+            pairs = int(torch.randint(2, pairs + 1, (), generator=rng))
+        codes, fresh = named_codes(self.mapper, ws, groups, pairs, rng)
         views = self._look(codes, latent)
         terms: list[Figures] = []
         if "single" in groups:
@@ -266,41 +268,6 @@ class MapperTask:
                 figures[name] = figures.get(name, 0.0) + value.item()
         cosine = (views["I"].identity * views["Ie1"].identity).sum(1).mean()
         return loss, {**figures, "id_raw": cosine.item()}
-
-    def _codes(
-        self, ws: Tensor, groups: set[str], rng: torch.Generator
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Every code the losses name, of people ``ws``; and the password e1."""
-        pairs = self.recipe.pairs
-        if not self.recipe.every_group:  # else all steps have pictures of one number
-            pairs = int(torch.randint(2, pairs + 1, (), generator=rng))
-        e = self._passwords(pairs, len(ws), rng)
-        wrong, other = altered_codes(e[0], rng), altered_codes(e[0], rng)
-        first, last = sorted(torch.randperm(pairs + 1, generator=rng)[:2].tolist())
-        if last - first < 2:
-            first, last = 0, pairs
-        once = self.mapper(ws, e[0])
-        codes = {"I": ws, "Ie1": once}
-        if "single" in groups:
-            codes["Ie2"] = self.mapper(ws, other)
-            codes["Ie1d'"] = self.mapper(once, -wrong)
-            codes["Ie1d1"] = ws if self.exact else self.mapper(once, -e[0])
-        if groups - {"single"}:
-            chain = [ws, once]
-            for password in e[1:]:
-                chain.append(self.mapper(chain[-1], password))
-            forward = list(chain)
-            if "sequential" in groups:
-                for k in reversed(range(pairs)):
-                    exact = forward[k] if self.exact else None
-                    back = self.mapper(chain[-1], -e[k]) if exact is None else exact
-                    chain.append(back)
-                codes |= {f"I^{k}": code for k, code in enumerate(chain)}
-            if "associated" in groups:
-                direct = self.mapper(forward[first], e[first:last].sum(0))
-                codes["chained"] = forward[last]
-                codes["direct"] = direct
-        return codes, e[0]
 
     def _look(self, codes: dict[str, Tensor], latent: bool) -> dict[str, View]:
         """A view of every code; one that occurs twice is looked at once."""

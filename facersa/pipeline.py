@@ -16,22 +16,22 @@ from torch import Tensor
 
 from facersa.alignment import Aligned, Found, align, find_squares
 from facersa.blending import paste
-from facersa.ciphers import cipher_of, params_of
+from facersa.ciphers import Ciphers, params_of
 from facersa.compact import CompactCode
-from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
+from facersa.errors import ImageError, PasswordError, SealedError
 from facersa.generator import Generator, load_generator
 from facersa.heldout import HeldOutFaces, load_held_out_faces
 from facersa.honey import HoneyPrior
 from facersa.images import decode_image, is_grey, to_grey
 from facersa.inpixels import NONCE, find
 from facersa.inverter import Inverter
-from facersa.mapper import MAPPERS, Mapper, load_mapper
+from facersa.mapper import Mapper
 from facersa.parsing import BLOCKS as PARSED_BLOCKS
 from facersa.parsing import load_parser
-from facersa.password import DEFAULT_BITS, MAX_BITS, Secrets, new_salt
+from facersa.password import Secrets, new_salt
 from facersa.projection import ProjectConfig
 from facersa.rendering import Renderer
-from facersa.rotation import RotationCipher, WStatistics
+from facersa.rotation import RotationCipher
 from facersa.sealed import Prior, Sealed, conceal, lay_open, unseal_all
 from facersa.several import (
     assemble,
@@ -84,8 +84,7 @@ class FaceRSA:
 
     Args:
         generator: the frozen generator, with its preview head.
-        cipher: "rotation" (exact, any number of bits), or a trained mapper:
-            "steered", "ring" or "faithful" (the paper's), of 16 bits.
+        cipher: "rotation", "steered", "ring" or "faithful", see ``Ciphers``.
         layers: rows of W+ that the rotation edits, 0-based.
         kappa: the rotation's push away from the person; None for its default.
 
@@ -101,36 +100,25 @@ class FaceRSA:
         layers: Sequence[int] | None = None,
         kappa: float | None = None,
     ) -> None:
-        self._mapper: Mapper | None = None
-        self._options: dict[str, Any] = {}
-        if layers is not None:
-            self._options["layers"] = tuple(layers)
-        if kappa is not None:
-            self._options["kappa"] = kappa
-        if cipher in MAPPERS:
-            if self._options:
-                raise FaceRSAError(
-                    "layers and kappa belong to the rotation cipher; a trained "
-                    "mapper has its own, so leave them out."
-                )
-            self._mapper = load_mapper(cipher)
-        elif cipher != "rotation":
-            raise FaceRSAError(
-                f"the cipher is one of {('rotation', *MAPPERS)}, got {cipher!r}."
-            )
         self.generator = generator if generator is not None else load_generator()
         self.renderer = Renderer(self.generator)
-        self.statistics = WStatistics.load()
+        self._ciphers = Ciphers(
+            cipher, self.generator.num_ws, layers=layers, kappa=kappa
+        )
+        self.statistics = self._ciphers.statistics
         self._table = CompactCode.load()
         self._parser = load_parser(self.generator.w_avg.device)
         self._faces: HeldOutFaces | None = None
         self._inverter: Inverter | None = None
-        self.cipher()  # so that senseless settings are named now, not after the work
 
     @property
     def default_bits(self) -> int:
         """Length of codes made from typed passwords, unless told otherwise."""
-        return DEFAULT_BITS if self._mapper is None else self._mapper.num_bits
+        return self._ciphers.default_bits
+
+    def cipher(self, num_bits: int | None = None) -> RotationCipher | Mapper:
+        """The cipher for codes of ``num_bits``, with the errors of ``Ciphers.of``."""
+        return self._ciphers.of(num_bits)
 
     @property
     def faces(self) -> HeldOutFaces:
@@ -145,34 +133,6 @@ class FaceRSA:
         if self._inverter is None:
             self._inverter = Inverter(self.generator)
         return self._inverter
-
-    def cipher(self, num_bits: int | None = None) -> RotationCipher | Mapper:
-        """The cipher with this object's settings for codes of ``num_bits``.
-
-        Raises:
-            PasswordError: a number of bits that makes no sense, or that a trained
-                mapper does not have.
-            FaceRSAError: rows or a kappa that make no sense.
-        """
-        num_bits = self.default_bits if num_bits is None else num_bits
-        if self._mapper is not None:
-            if num_bits != self._mapper.num_bits:
-                raise PasswordError(
-                    f"the trained mapper takes codes of {self._mapper.num_bits} bits, "
-                    f"got {num_bits}; use those, or the rotation cipher."
-                )
-            return self._mapper
-        if not 1 <= num_bits <= MAX_BITS:
-            raise PasswordError(f"expected 1 to {MAX_BITS} bits, got {num_bits}.")
-        try:
-            cipher = RotationCipher(self.statistics, num_bits=num_bits, **self._options)
-        except ValueError as error:
-            raise FaceRSAError(str(error)) from error
-        if cipher.layers[-1] >= self.generator.num_ws:
-            raise FaceRSAError(
-                f"rows go from 0 to {self.generator.num_ws - 1}, got {cipher.layers}."
-            )
-        return cipher
 
     def find_faces(
         self, photo: Tensor, known: Sequence[np.ndarray] = ()
@@ -440,26 +400,9 @@ class FaceRSA:
         return face, match_background(face, background, photo, where)
 
     def _cipher_of(self, sealed: Sealed) -> RotationCipher | Mapper:
-        num_ws = self.generator.num_ws
-        if sealed.shape != (num_ws, self.generator.w_dim):
+        if sealed.shape != (self.generator.num_ws, self.generator.w_dim):
             raise SealedError(
                 f"this file holds a code of shape {sealed.shape}, which this version "
                 "does not know; upgrade facersa."
             )
-        return cipher_of(sealed.params, self.statistics, num_ws, self._mapper)
-
-
-def project_config(steps: int | None) -> ProjectConfig:
-    """The default search, or one of ``steps`` steps; 0 leave the encoder's guess.
-
-    Raises:
-        ImageError: a negative number.
-    """
-    if steps is None:
-        return ProjectConfig()
-    if steps < 0:
-        raise ImageError(
-            f"an inversion has 0 steps (the encoder's guess) or more, got {steps}."
-        )
-    default = ProjectConfig()
-    return replace(default, steps=steps, candidates=min(default.candidates, steps))
+        return self._ciphers.again(sealed.params)

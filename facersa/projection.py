@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from facersa.errors import ImageError
 from facersa.generator import Generator, shipped_weights
 from facersa.images import resize
 from facersa.ops import check_shape
@@ -58,6 +59,22 @@ class ProjectConfig:
     prior: float = 0.02
     offset: float = 0.4
     face_weight: float = 4.0
+
+
+def project_config(steps: int | None) -> ProjectConfig:
+    """The default search, or one of ``steps`` steps; 0 leave the encoder's guess.
+
+    Raises:
+        ImageError: a negative number.
+    """
+    default = ProjectConfig()
+    if steps is None:
+        return default
+    if steps < 0:
+        raise ImageError(
+            f"an inversion has 0 steps (the encoder's guess) or more, got {steps}."
+        )
+    return replace(default, steps=steps, candidates=min(default.candidates, steps))
 
 
 @dataclass(frozen=True)

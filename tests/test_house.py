@@ -48,6 +48,7 @@ ORDER = (
     "directions",
     "mapper",
     "imitation",
+    "chains",
     "parsing",
     "bisenet",
     "e4e",

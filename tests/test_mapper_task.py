@@ -18,7 +18,7 @@ from facersa.generator import Generator
 from facersa.judges import load_identity, load_landmarks, load_lpips
 from facersa.losses import LossWeights
 from facersa.mapper import MAPPERS, SteeredMapper, build_mapper, load_teacher
-from facersa.mapper_task import GROUPS, MapperTask
+from facersa.mapper_task import MapperTask
 from facersa.painter import Painter
 from facersa.parsing import load_parser
 from facersa.recipes import Recipe, mapper_preset, recipe_of
@@ -102,20 +102,6 @@ def test_the_gpu_recipe_takes_every_group_at_each_step(
     assert all(g is not None and torch.isfinite(g).all() for g in gradients)
 
 
-def test_with_every_group_each_step_has_pictures_of_one_number(
-    make_task: MakeTask,
-) -> None:
-    """So that one compiled network serves all of them."""
-    for kind, number in (("faithful", 11), ("steered", 6)):
-        _, recipe = mapper_preset("gpu", kind)
-        task = make_task(replace(recipe, assembled=False, imitation_steps=0))
-        ws = task.generator.sample([1], 0.7)
-        groups = set(GROUPS[:2] if task.exact else GROUPS)
-        for seed in range(4):
-            codes, _ = task._codes(ws, groups, torch.Generator().manual_seed(seed))
-            assert len({id(code) for code in codes.values()}) == number, kind
-
-
 def test_recovery_grows_to_its_full_weight(make_task: MakeTask) -> None:
     config, recipe = mapper_preset("smoke", "faithful")
     assert recipe.ramp == 0  # it starts from a mapper that recovers
@@ -126,23 +112,6 @@ def test_recovery_grows_to_its_full_weight(make_task: MakeTask) -> None:
     assert weights[0] == pytest.approx(0.01 * recipe.weights.recover_id)
     assert weights[1] == pytest.approx(0.1 * recipe.weights.recover_id)
     assert weights[2] == weights[3] == recipe.weights.recover_id
-
-
-def test_chains_are_what_they_say(make_task: MakeTask) -> None:
-    task = make_task(mapper_preset("smoke", "faithful")[1])
-    ws = task.generator.sample([1], 0.7)
-    for seed in range(5):
-        rng = torch.Generator().manual_seed(seed)
-        groups = {"single", "sequential", "associated"}
-        with torch.no_grad():
-            codes, e1 = task._codes(ws, groups, rng)
-        chain = [code for name, code in codes.items() if name.startswith("I^")]
-        assert len(chain) in (5, 7)
-        assert torch.equal(chain[0], ws) and torch.equal(chain[1], codes["Ie1"])
-        torch.testing.assert_close(codes["Ie1"], task.mapper(ws, e1))
-        torch.testing.assert_close(codes["Ie1d1"], task.mapper(codes["Ie1"], -e1))
-        assert any(codes["chained"] is code for code in chain[: len(chain) // 2 + 1])
-        assert codes["direct"].shape == ws.shape
 
 
 def test_the_critic_learns_and_the_ring_learns_from_it(

@@ -31,8 +31,8 @@ from facersa.inpixels import find
 from facersa.judges import load_identity
 from facersa.metrics import psnr
 from facersa.password import Password, Secrets
-from facersa.pipeline import FaceRSA, Inversion, project_config
-from facersa.projection import ProjectConfig
+from facersa.pipeline import FaceRSA, Inversion
+from facersa.projection import project_config
 from facersa.sealed import unseal
 from facersa.several import carries_code
 
@@ -360,14 +360,6 @@ def test_row_copying_breaks_open_files_and_not_honey_files(
 def test_a_photograph_without_a_face_is_refused(engine: FaceRSA) -> None:
     with pytest.raises(ImageError, match="no face"):
         engine.invert(torch.zeros(1, 3, 256, 256), progress=False)
-
-
-def test_steps_are_checked() -> None:
-    assert project_config(None) == ProjectConfig()
-    assert (project_config(9).steps, project_config(9).candidates) == (9, 9)
-    assert project_config(0).steps == 0
-    with pytest.raises(ImageError, match="0 steps .* or more, got -1"):
-        project_config(-1)
 
 
 def test_no_steps_leave_the_guess_of_the_encoder(

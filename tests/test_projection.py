@@ -8,10 +8,17 @@ from dataclasses import replace
 import pytest
 import torch
 
+from facersa.errors import ImageError
 from facersa.generator import Generator
 from facersa.images import resize
 from facersa.judges import load_identity, load_lpips
-from facersa.projection import ProjectConfig, _importance, _stalled, project
+from facersa.projection import (
+    ProjectConfig,
+    _importance,
+    _stalled,
+    project,
+    project_config,
+)
 from facersa.rendering import Renderer
 
 
@@ -137,3 +144,11 @@ def test_one_square_picture_is_asked_for(generator: Generator) -> None:
             perceptual=load_lpips(),
             embed=judge.embed,
         )
+
+
+def test_steps_are_checked() -> None:
+    assert project_config(None) == ProjectConfig()
+    assert (project_config(9).steps, project_config(9).candidates) == (9, 9)
+    assert project_config(0).steps == 0
+    with pytest.raises(ImageError, match="0 steps .* or more, got -1"):
+        project_config(-1)

@@ -16,7 +16,8 @@ from facersa.images import decode_image, jpeg_bytes, png_bytes, resize
 from facersa.inpixels import find
 from facersa.metrics import psnr
 from facersa.password import Secrets
-from facersa.pipeline import Encrypted, FaceRSA, Inversion, project_config
+from facersa.pipeline import Encrypted, FaceRSA, Inversion
+from facersa.projection import project_config
 from facersa.sealed import seal, unseal, unseal_all
 from facersa.several import carries_code, check_mark, number_of, pick, squares
 
