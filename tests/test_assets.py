@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from facersa import assets
-from facersa.assets import ASSETS, Asset, Package
+from facersa.assets import ASSETS, Asset
+from facersa.downloads import Package
 from facersa.errors import AssetError
 
 CONTENT = b"network weights" * 1000
@@ -114,12 +115,6 @@ def test_a_full_disk_is_named(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert left_over(toy) == set()
 
 
-def test_a_disk_that_fills_up_while_downloading_is_named() -> None:
-    log = "Traceback ...\nOSError: [Errno 28] No space left on device\n"
-    with pytest.raises(AssetError, match="no space is left.*FACERSA_CACHE"):
-        assets._explain(TOY, log)
-
-
 def test_no_network_names_the_cure(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (toy / "archives" / TOY.archive).unlink()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -135,14 +130,14 @@ def test_of_several_at_once_one_fetches_and_the_others_wait(
 ) -> None:
     errors: list[BaseException] = []
     downloads: list[Path] = []
-    download = assets._download
+    download = assets.archive_of
 
     def slowly(package: Package, work: Path, progress: bool) -> Path:
         downloads.append(work)
         time.sleep(0.3)
         return download(package, work, progress)
 
-    monkeypatch.setattr(assets, "_download", slowly)
+    monkeypatch.setattr(assets, "archive_of", slowly)
 
     def work() -> None:
         try:
@@ -166,12 +161,12 @@ from pathlib import Path
 import test_assets
 from facersa import assets
 package = test_assets.use_toy(Path(sys.argv[1]))
-download = assets._download
+download = assets.archive_of
 def slowly(*arguments):
     Path(sys.argv[1], "downloads").open("a").write("one\\n")
     time.sleep(1)
     return download(*arguments)
-assets._download = slowly
+assets.archive_of = slowly
 assets.fetch(package, progress=False)
 """
 

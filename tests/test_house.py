@@ -26,6 +26,7 @@ ORDER = (
     "password",
     "readers",
     "local_weights",
+    "downloads",
     "assets",
     "generator",
     "rendering",

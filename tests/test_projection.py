@@ -52,7 +52,7 @@ def test_a_few_steps_move_towards_the_face_and_repeat_exactly(
 def test_the_last_steps_look_at_the_code_as_it_will_be_stored(
     generator: Generator,
 ) -> None:
-    target = Renderer(generator).full(generator.sample([41], 0.7))
+    target = Renderer(generator).full(generator.sample([42], 0.7))
     judge, perceptual = load_identity(), load_lpips()
     config = replace(ProjectConfig(), steps=20, candidates=3, lr=0.15)
 
@@ -68,7 +68,7 @@ def test_the_last_steps_look_at_the_code_as_it_will_be_stored(
         ).ws
 
     def coarse(ws: torch.Tensor) -> torch.Tensor:
-        return (ws / 0.4).round() * 0.4
+        return (ws / 0.8).round() * 0.8
 
     def distance(ws: torch.Tensor) -> float:
         painted, wanted = generator.preview(ws), resize(target, 256)
