@@ -128,7 +128,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             ramp=0.0,
         )
     if mapper == "ring":
-        weights = replace(weights, different=12.0, natural=1.0)
+        weights = replace(weights, different=18.0, natural=1.0, points=6000.0)
         recipe = replace(recipe, weights=weights, r1=0.1)
     if mapper == "steered":
         # It writes along few of the axes over which these two are means.
