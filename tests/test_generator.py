@@ -29,7 +29,7 @@ def published() -> Iterator[dict[str, Any]]:
     package = assets.RANDOM_FACE
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        archive = assets._download(package, work, False)
+        archive = assets.archive_of(package, work, progress=False)
         with zipfile.ZipFile(archive) as files:
             files.extractall(work)
         core = ov.Core()
