@@ -146,8 +146,8 @@ def _explain(package: Package, log: str, archives: Path) -> None:
         )
     if "No space left on device" in log:
         raise AssetError(
-            f"no space is left for {package.archive} ({package.size >> 20} MiB); free "
-            "some space or set FACERSA_CACHE to another folder."
+            f"no space is left for {package.archive} ({package.size >> 20} MiB) in "
+            f"{archives.parent}; free some or set FACERSA_CACHE to another folder."
         )
     lines = [line for line in log.splitlines() if line.strip()]
     last = lines[-1] if lines else "no reason given"

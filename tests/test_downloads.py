@@ -4,6 +4,7 @@ import hashlib
 import io
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,9 @@ def tarred(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
-def test_members_are_read_in_the_order_asked_for(tmp_path: Path, pack) -> None:  # type: ignore[no-untyped-def]
+def test_members_are_read_in_the_order_asked_for(
+    tmp_path: Path, pack: Callable[[Path], Path]
+) -> None:
     archive = pack(tmp_path / "archive")
     assert read_members(archive, TOY, ["two.bin", "one.bin"]) == [b"second", b"first"]
     with pytest.raises(AssetError, match=r"toy-1.0.zip lacks a file: .*three.bin"):
@@ -78,7 +81,10 @@ def test_digests(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("log", "message"),
     [
-        ("OSError: [Errno 28] No space left on device", "no space.*FACERSA_CACHE"),
+        (
+            "OSError: [Errno 28] No space left on device",
+            "no space.*in cache; .*FACERSA_CACHE",
+        ),
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "do not trust that index"),
         ("note\nERROR: no route\nbye", "no route.*check the network.*archives"),
         ("", "no reason given.*check the network"),
@@ -86,4 +92,4 @@ def test_digests(tmp_path: Path) -> None:
 )
 def test_what_a_manager_says_becomes_one_line(log: str, message: str) -> None:
     with pytest.raises(AssetError, match=message):
-        _explain(TOY, log, Path("archives"))
+        _explain(TOY, log, Path("cache/archives"))
