@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facersa.alignment import Aligned, rescale, roundness, sample, units
 from facersa.errors import ImageError
+from facersa.squares import Aligned, rescale, roundness, sample, units
 
 FEATHER = 0.25  # share of the way from the edge to the centre over which a face fades
 # Differences of distances, in half sides, near the border between two faces.

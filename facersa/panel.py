@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facersa.alignment import align, crop
+from facersa.alignment import align
 from facersa.errors import ImageError
 from facersa.heldout import load_held_out_identity
 from facersa.images import resize
@@ -30,6 +30,7 @@ from facersa.metrics import (
     psnr,
     ssim,
 )
+from facersa.squares import crop
 
 JUDGED_SIDE = 512
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facersa.alignment import Aligned, Found, align, find_squares
+from facersa.alignment import Found, align, find_squares
 from facersa.blending import paste
 from facersa.ciphers import Ciphers, params_of
 from facersa.compact import CompactCode
@@ -42,6 +42,7 @@ from facersa.several import (
     place,
     sealed_faces,
 )
+from facersa.squares import Aligned
 from facersa.surroundings import match_background
 
 

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from facersa.alignment import Aligned
 from facersa.errors import SealedError
 from facersa.evaluation import FIRST_SEED, rows_of
 from facersa.images import (
@@ -35,6 +34,7 @@ from facersa.panel import Panel, Report
 from facersa.password import Password, Secrets
 from facersa.pipeline import FaceRSA, Inversion
 from facersa.projection import ProjectConfig
+from facersa.squares import Aligned
 
 
 def recompress(quality: int, data: bytes) -> bytes:

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facersa.alignment import Aligned, Found, list_boxes, same_face
+from facersa.alignment import Found, list_boxes
 from facersa.errors import ImageError, SealedError
 from facersa.images import read_png_chunks
 from facersa.inpixels import NONCE, write
 from facersa.sealed import CHUNK, Sealed, seal, unseal_all
+from facersa.squares import Aligned, same_face
 
 
 def carries_code(data: bytes) -> bool:

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facersa.alignment import AROUND, Aligned, roundness, units
 from facersa.blending import GAP
 from facersa.images import resize
+from facersa.squares import AROUND, Aligned, roundness, units
 
 ANGLES = 192  # places on each of the rings
 RINGS = tuple(1 + AROUND * k / 3 for k in range(1, 6))  # roundness of places seen

@@ -10,17 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facersa.alignment import (
-    Aligned,
-    align,
-    crop,
-    ffhq_quad,
-    find_faces,
-    find_squares,
-    same_face,
-)
+from facersa.alignment import align, find_faces, find_squares
 from facersa.errors import ImageError
 from facersa.heldout import HeldOutFaces, load_held_out_faces
+from facersa.squares import Aligned, crop, ffhq_quad, same_face
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from facersa import blending
-from facersa.alignment import Aligned, align
+from facersa.alignment import align
 from facersa.blending import paste
 from facersa.errors import ImageError
 from facersa.heldout import load_held_out_faces
 from facersa.metrics import psnr
+from facersa.squares import Aligned
 
 
 @pytest.fixture(scope="module")

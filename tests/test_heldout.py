@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from facersa import heldout, judges
-from facersa.alignment import crop
 from facersa.heldout import HeldOutIdentity, load_held_out_identity
+from facersa.squares import crop
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ ORDER = (
     "stylegan2",
     "judges",
     "heldout",
+    "squares",
     "alignment",
     "blending",
     "surroundings",

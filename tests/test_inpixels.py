@@ -10,7 +10,6 @@ import torch
 from reedsolo import RSCodec
 
 from facersa import password as password_module
-from facersa.alignment import Aligned
 from facersa.compact import CompactCode
 from facersa.errors import SealedError
 from facersa.images import decode_image, jpeg_bytes, png_bytes, resize
@@ -31,6 +30,7 @@ from facersa.metrics import psnr
 from facersa.password import Password
 from facersa.rotation import WStatistics
 from facersa.sealed import Sealed, conceal
+from facersa.squares import Aligned
 from facersa.watermark import CAPACITY
 
 STATS, TABLE = WStatistics.load(), CompactCode.load()

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facersa import judges
-from facersa.alignment import crop
 from facersa.assets import asset_path
 from facersa.errors import AssetError, ImageError
 from facersa.generator import Generator
@@ -29,6 +28,7 @@ from facersa.judges import (
     FrozenNetwork,
     IdentityJudge,
 )
+from facersa.squares import crop
 
 load_identity = cache(judges.load_identity)
 load_landmarks = cache(judges.load_landmarks)

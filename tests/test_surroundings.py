@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from facersa.alignment import Aligned, align, roundness, units
+from facersa.alignment import align
 from facersa.blending import paste
 from facersa.heldout import load_held_out_faces
+from facersa.squares import Aligned, roundness, units
 from facersa.surroundings import match_background
 
 SIDE = 160
