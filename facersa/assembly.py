@@ -29,9 +29,13 @@ from facersa.imitation import summed_codes
 from facersa.mapper import MapperConfig, Modulation, ModulationMapper
 from facersa.ring import RingMapper
 
-LOUD = 20.0, 1000.0  # constants: of all modules but the third, and of that
+LOUD = 20.0  # constant in the first two modules
+LOUD_GAMMA = 100.0  # in the gamma that draws the curves
+LOUD_STEP = 1000.0  # in the third module
 SEEN = 256  # people and passwords that set the scales
-PLANES = 20  # of a ring at most: each has 512 / 2 PLANES units for either curve
+PLANES = 20  # of a ring at most: 12 units fold each curve, which is 5 half turns
+HALF_TURNS = 8  # that the first fold leaves; half of them are whole turns
+SPARE = 64  # units at least of gamma that hold the constant
 FORM = MapperConfig(odd=False, norm="none")  # three modules
 
 
@@ -41,9 +45,8 @@ def become_ring(
 ) -> None:
     """Set the weights of ``mapper`` so that it does nearly what ``ring`` does.
 
-    It knows angles of up to seven half turns where there are 16 planes, five where
-    there are 20. Of a ring with turns of the usual spread, one sum in 500 of four
-    passwords goes beyond, and longer sums more often. The ring has no such limit.
+    It knows angles of up to 56 half turns where there are 16 planes, 40 where there are
+    20: sums of some hundred passwords. The ring has no such limit.
 
     Args:
         mapper: of the form ``FORM``, with the ring's rows and bits, of any strength.
@@ -87,39 +90,45 @@ def become_ring(
 def _bend(mapper: ModulationMapper, ring: RingMapper, codes: Tensor) -> None:
     """Converter and second gamma: cos a - 1 and sin a of each plane, each twice over.
 
-    The first layer of the converter folds an angle at each multiple of pi, so that it
-    runs to and fro between 0 and pi, and the cosine of what comes out is its own. The
-    second bends that to the arc of a cosine, which gamma's first layer puts together,
-    and their negatives. The sine of an angle is the cosine of pi / 2 less. ``codes``
-    show how loud that is, which gamma's layer norm divides by.
+    The converter's first layer folds an angle at every ``HALF_TURNS``-th half turn. Its
+    second folds what is left at each one, shifted by whole turns to where the folds
+    are, up to half of ``HALF_TURNS`` on either side. The cosine stays its own. What
+    comes out lies between 0 and pi, where gamma bends it to the arc of a cosine. The
+    sine of an angle is the cosine of pi / 2 less. ``codes`` show how loud all that is,
+    which gamma's layer norm divides by.
     """
     first, second = mapper.converter.first, mapper.converter.second
     into, _, _, out = _modules(mapper)[1].gamma
     assert isinstance(into, nn.Linear) and isinstance(out, nn.Linear)
     planes = ring.angles.shape[1]
     knots = W_DIM // (2 * planes)  # of each curve
+    bends = (W_DIM - SPARE) // (2 * planes)
     folds, fold, start = zigzag(knots)
     arc = torch.linspace(0, math.pi, 1000, dtype=torch.float64)
-    bends = math.pi * torch.arange(knots, dtype=torch.float64) / knots
-    curve, level = pieces(arc, bends, arc.cos())
+    places = math.pi * torch.arange(bends, dtype=torch.float64) / bends
+    curve, level = pieces(arc, places, arc.cos())
+    middle = HALF_TURNS * (start - math.pi / 2)  # of the second zigzag
     for layer in (first, second, into, out):
         layer.weight.zero_()
         layer.bias.zero_()
     for k in range(2 * planes):
-        units, shift = slice(k * knots, (k + 1) * knots), 0.0 if k < planes else 0.5
-        first.weight[units] = ring.angles[:, k % planes].to(first.weight)
-        first.bias[units] = (-folds - math.pi * shift).to(first.bias)
-        second.weight[units, units] = fold.to(second.weight)
-        second.bias[units] = (start - bends).to(second.bias)
-        into.weight[k, units] = curve.to(into.weight)
-        into.bias[k] = level - (1.0 if k < planes else 0.0)
-    half, used = 2 * planes, 4 * planes
-    for value in (into.weight, into.bias):
-        value[half:used] = -value[:half]
-    into.bias[used:] = _across(into.bias[used:])
-    loud = into(mapper.converter(codes)).std(dim=1, correction=0).mean()
-    each = _unbent(half, loud).to(out.weight).repeat_interleave(2, dim=0)
-    out.weight[: 2 * half, :used] = each
+        shift = 0.0 if k < planes else 0.5
+        units = slice(k * knots, (k + 1) * knots)
+        bent = slice(k * bends, (k + 1) * bends)
+        first.weight[units] = (ring.angles[:, k % planes] / HALF_TURNS).to(first.weight)
+        first.bias[units] = (-folds - math.pi * shift / HALF_TURNS).to(first.bias)
+        second.weight[units, units] = (HALF_TURNS * fold).to(second.weight)
+        second.bias[units] = (middle - folds).to(second.bias)
+        into.weight[bent, units] = fold.to(into.weight)
+        into.bias[bent] = (start - places).to(into.bias)
+        out.weight[2 * k : 2 * k + 2, bent] = curve.to(out.weight)
+        out.bias[2 * k : 2 * k + 2] = level - (1.0 if k < planes else 0.0)
+    used = 2 * planes * bends
+    rest = W_DIM - used  # they hold the constant, and let the mean be zero
+    into.weight[used:] = -into.weight[:used].sum(0) / rest
+    into.bias[used:] = _across(into.bias[used:], LOUD_GAMMA)
+    into.bias[used:] -= into.bias[:used].sum() / rest
+    out.weight *= into(mapper.converter(codes)).std(dim=1, correction=0).mean()
 
 
 def zigzag(knots: int) -> tuple[Tensor, Tensor, float]:
@@ -210,8 +219,9 @@ def _multiply(
     linear.bias[used:] = _across(linear.bias[used:])
     hidden = linear(F.leaky_relu(first(rows, mapper.converter(code)), SLOPE))
     loud = hidden.std(dim=(1, 2), correction=0).mean()  # the norm divides by it
-    gamma.weight[half:used] = gamma.weight[:half]
-    gamma.weight[:used] *= loud
+    for value in (gamma.weight, gamma.bias):
+        value[half:used] = value[:half]
+        value[:used] *= loud
     gamma.bias[used:] = 1
     _hold(second.beta, 0.0)
 
@@ -235,7 +245,7 @@ def _write(mapper: ModulationMapper, ring: RingMapper, scale: float) -> None:
     basis, _ = torch.linalg.qr(ring.write @ across.T)
     constant = (ring.write[0] - basis[0] @ basis.T @ ring.write).to(to)
     size = step.square().sum(0).mean().sqrt()
-    constant = constant * (LOUD[1] * size / constant.square().mean().sqrt())
+    constant = constant * (LOUD_STEP * size / constant.square().mean().sqrt())
     third.linear.bias.copy_(level * constant)
     _hold(third.gamma, (level * constant).std(correction=0) / level)
     _hold(third.beta, -constant)
@@ -251,9 +261,9 @@ def _last(part: nn.Sequential) -> nn.Linear:
     return last
 
 
-def _across(place: Tensor) -> Tensor:
-    """A loud constant of no mean, to fill ``place`` (an even number of channels)."""
-    return LOUD[0] * place.new_tensor([-1.0, 1.0]).repeat(len(place) // 2)
+def _across(place: Tensor, loud: float = LOUD) -> Tensor:
+    """A constant of no mean, to fill ``place`` (an even number of channels)."""
+    return loud * place.new_tensor([-1.0, 1.0]).repeat(len(place) // 2)
 
 
 def _unbent(size: int, gain: Tensor) -> Tensor:

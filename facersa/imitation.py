@@ -15,7 +15,7 @@ from facersa.mapper import ExactMapper, Mapper
 from facersa.rotation import WStatistics
 
 AXES = 512  # principal axes of w in which training sees a code: all there are
-MOST = 4  # passwords of a chain or a sum
+MOST = 4  # passwords of a sum, unless told otherwise
 
 
 def whitening(statistics: WStatistics, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -64,12 +64,13 @@ def imitation_loss(
     rng: torch.Generator,
     *,
     own: bool = False,
+    most: int = MOST,
 ) -> Tensor:
     """Mean squared error of ``mapper`` against the teacher's lesson, whitened.
 
-    People (B, 16, 512) come plain or encrypted, by up to four passwords. Half of the
-    codes are single passwords, the others sums of none to four, and some undo all that
-    was done, so that zero, sums and the way back are part of the lesson.
+    People (B, 16, 512) come plain or encrypted, by up to ``most`` passwords. Half of
+    the codes are single passwords, the others sums of none to ``most``, and some undo
+    all that was done, so that zero, sums and the way back are part of the lesson.
 
     Args:
         mapper: who learns.
@@ -80,18 +81,19 @@ def imitation_loss(
         own: who is encrypted already was so by the mapper itself, one password after
             the other, and the answer is what the teacher makes of the plain person:
             so it learns to correct its own errors, which a chain would add up.
+        most: passwords of a sum at most.
     """
     count = len(ws)
-    e = fresh_codes(2 * MOST, count, mapper.num_bits, rng).to(ws)
-    done, now = torch.randint(MOST + 1, (2, count, 1), generator=rng).to(ws.device)
+    e = fresh_codes(2 * most, count, mapper.num_bits, rng).to(ws)
+    done, now = torch.randint(most + 1, (2, count, 1), generator=rng).to(ws.device)
     single, undo = (torch.rand(2, count, 1, generator=rng) < 0.5).to(ws.device)
-    before = _sum_of_first(e[:MOST], done)
-    code = _sum_of_first(e[MOST:], torch.where(single, 1, now))
+    before = _sum_of_first(e[:most], done)
+    code = _sum_of_first(e[most:], torch.where(single, 1, now))
     code = torch.where(undo & ~single & (done > 0), -before, code)
     with torch.no_grad():
         want = teacher.lesson(ws, before + code)
         start = ws if own else teacher.lesson(ws, before)
-        for k in range(MOST if own else 0):
+        for k in range(most if own else 0):
             start = torch.where(done[..., None] > k, mapper(start, e[k]), start)
     gap = (mapper(start, code) - want)[:, list(mapper.layers)]
     return (gap @ axes).square().mean()

@@ -221,7 +221,13 @@ class MapperTask:
             # One that was assembled has no errors that would add up to a lesson.
             own = not self.recipe.assembled and 2 * step >= self.recipe.imitation_steps
             copied = imitation_loss(
-                self.mapper, self.teacher, ws, self.axes, rng, own=own
+                self.mapper,
+                self.teacher,
+                ws,
+                self.axes,
+                rng,
+                own=own,
+                most=self.recipe.summed,
             )
             return copied, {"imitation": copied.item()}
         latent = step_before < self.recipe.latent_steps

@@ -27,6 +27,7 @@ class Recipe:
         imitation_steps: steps of copying, in code space, first of all; in the second
             half from codes that the mapper has encrypted itself, unless it was
             assembled.
+        summed: passwords of the longest sum in these steps.
         latent_steps: steps against the surrogate, next; painting takes the rest.
         latent_batch: people a step of these two stages.
         r1: gradient penalty of the critic.
@@ -49,6 +50,7 @@ class Recipe:
     teacher: str = "steered"
     assembled: bool = False
     imitation_steps: int = 0
+    summed: int = 4
     latent_steps: int = 0
     latent_batch: int = 32
     r1: float = 0.0
@@ -107,7 +109,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
     """
     weights = LossWeights()
     recipe = Recipe(mapper=mapper, weights=weights)
-    lr = {"steered": 1e-3, "ring": 5e-4, "faithful": 1e-5}[mapper]
+    lr = {"steered": 1e-3, "ring": 5e-4, "faithful": 3e-6}[mapper]
     if mapper == "faithful":
         weights = replace(
             weights,
@@ -123,7 +125,8 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
             weights=weights,
             teacher="ring",
             assembled=True,
-            imitation_steps=1000,
+            imitation_steps=1500,
+            summed=12,
             latent_batch=256,
             ramp=0.0,
         )

@@ -85,3 +85,26 @@ def test_own_codes_are_corrected_towards_the_plain_person(
     late.load_state_dict(teacher.state_dict())
     late.angles *= 0.9  # turns too little, each time
     assert loss(late, own=True) > 1.5 * loss(late, own=False) > 0
+
+
+def test_longer_sums_are_part_of_the_lesson_where_asked(generator: Generator) -> None:
+    """A pupil that is right up to sums of four and wrong beyond them."""
+    torch.manual_seed(0)
+    teacher = RingMapper().requires_grad_(False)
+    _, axes = whitening(WStatistics.load(), torch.device("cpu"))
+    ws = generator.sample(range(64), 0.85)
+
+    class Bounded(RingMapper):
+        """Takes a code for one within the bounds of a sum of four."""
+
+        def forward(self, ws: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+            return super().forward(ws, code.clamp(-2, 2))
+
+    pupil = Bounded().requires_grad_(False)
+    pupil.load_state_dict(teacher.state_dict())
+
+    def loss(most: int) -> float:
+        rng = torch.Generator().manual_seed(1)
+        return float(imitation_loss(pupil, teacher, ws, axes, rng, most=most))
+
+    assert loss(4) < 1e-8 < 1e-3 < loss(12)
