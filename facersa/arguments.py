@@ -135,7 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="with --from-pixels: for N people also fit a code, minutes each",
+        help="with --from-pixels: for N people also search for a code, minutes each",
     )
     evaluate.add_argument(
         "--inversion",

@@ -68,6 +68,7 @@ class Inverter:
         *,
         config: ProjectConfig = ProjectConfig(),  # noqa: B008 - frozen
         guess: bool = True,
+        through: Callable[[Tensor], Tensor] | None = None,
         rounded: Callable[[Tensor], Tensor] | None = None,
         progress: bool = True,
     ) -> Tensor:
@@ -77,9 +78,16 @@ class Inverter:
             image: (1, 3, R, R) in [-1, 1].
             config: of the search; no steps at all leave the encoder's closest guess.
             guess: start from the encoder, or from nothing.
-            rounded: to codes that can be stored, see ``project``.
+            through: what happens to a code before it is painted, see ``project``. A
+                guess is of what is painted, so there must be none, and a search.
+            rounded: to codes that can be stored, see there too.
             progress: show a bar.
+
+        Raises:
+            ValueError: ``through`` with a guess, or without steps.
         """
+        if through is not None and (guess or not config.steps):
+            raise ValueError("through needs guess=False and a search of some steps.")
         if not config.steps:
             found = self.closest_guess(image)
             return (found if rounded is None else rounded(found)).cpu()
@@ -90,6 +98,7 @@ class Inverter:
             embed=self.identity.embed,
             config=config,
             start=self.guess(image) if guess else None,
+            through=through,
             rounded=rounded,
             progress=progress,
         ).ws.cpu()

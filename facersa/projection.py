@@ -98,6 +98,7 @@ def project(
     embed: Callable[[Tensor], Tensor],
     config: ProjectConfig = ProjectConfig(),  # noqa: B008 - frozen
     start: Tensor | None = None,
+    through: Callable[[Tensor], Tensor] | None = None,
     rounded: Callable[[Tensor], Tensor] | None = None,
     progress: bool = True,
 ) -> Projection:
@@ -110,6 +111,8 @@ def project(
         embed: the training identity judge's embedding, (B, 512) of length one.
         config: weights and number of steps.
         start: (1, 16, 512) an encoder's guess to refine, if there is one.
+        through: what happens to a code before it is painted: with an encryption, the
+            code is found whose encryption looks like the photograph.
         rounded: takes codes (1, 16, 512) to the nearest that can be stored. The last
             steps look at the rounded code while they move the one it is rounded from
             (a straight-through gradient), so that what rounding spoils is mended; the
@@ -127,7 +130,7 @@ def project(
     axes = _WhitenedAxes(generator)
 
     def likeness(ws: Tensor) -> dict[str, Tensor]:
-        picture = generator.preview(ws)
+        picture = generator.preview(ws if through is None else through(ws))
         return {
             "pixel": (importance * (picture - target).square()).mean(),
             "lpips": perceptual(picture, target).mean(),

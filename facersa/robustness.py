@@ -3,13 +3,16 @@
 People are encrypted, the file loses its chunk, the pixels go through what happens
 to pictures, and what is decrypted from them is compared with what the intact file
 decrypts to. Beside it stands what there is without a mark: an encoder that reads a code
-off the anonymised pixels, or a search that fits one to them, and decrypting that.
+off the anonymised pixels, or a search that fits one to them, and decrypting that. And,
+where people come from W, a search in that small family for one whom the password takes
+to the picture.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -19,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.errors import SealedError
-from facersa.evaluation import FIRST_SEED, rows_of
+from facersa.evaluation import FIRST_SEED, Cipher, rows_of
 from facersa.images import (
     decode_image,
     from_uint8,
@@ -72,6 +75,8 @@ CHANGES: Mapping[str, Change] = {
     "a third": lambda data: rescale(1 / 3, data, back=False),
 }
 
+IN_W, IN_W_WRONG = "fit in W", "fit in W, wrong password"
+
 
 def painted(engine: FaceRSA, ws: Tensor) -> Inversion:
     """A generated person (1, 16, 512) as if a photograph of them had been inverted."""
@@ -79,6 +84,55 @@ def painted(engine: FaceRSA, ws: Tensor) -> Inversion:
     side = face.shape[-1]
     corners = np.array([[0, 0], [0, side], [side, side], [side, 0]], dtype=float)
     return Inversion(face, Aligned(face, corners, (side, side)), ws)
+
+
+def without_mark(
+    inverter: Inverter,
+    cipher: Cipher,
+    face: Tensor,
+    e: Password,
+    config: ProjectConfig | None,
+    other: Password | None = None,
+) -> dict[str, tuple[Tensor, Password]]:
+    """Read codes off an encrypted face without any mark.
+
+    Args:
+        inverter: with the encoder and the search.
+        cipher: that encrypted it.
+        face: (1, 3, R, R) in [-1, 1].
+        e: the password.
+        config: of the searches; None leaves only the encoder's reading.
+        other: another password, where the person comes from W: search there, for one
+            whose encryption paints the picture, under either.
+
+    Returns:
+        For each way of reading, a code (1, 16, 512) that should paint ``face``, and the
+        password whose inverse should give the person.
+    """
+    readings = {"encoder": (inverter.guess(face).cpu(), e)}
+    if config is None:
+        return readings
+    for kind, guess in (("fit", False), ("fit from the encoder", True)):
+        ws = inverter.find(face, config=config, guess=guess, progress=False)
+        readings[kind] = ws, e
+    if other is None:
+        return readings
+    for kind, password in ((IN_W, e), (IN_W_WRONG, other)):
+        through = _under(cipher, password)
+        ws = inverter.find(
+            face,
+            config=replace(config, w_share=1.0),
+            guess=False,
+            through=through,
+            progress=False,
+        )
+        readings[kind] = through(ws), password
+    return readings
+
+
+def _under(cipher: Cipher, password: Password) -> Callable[[Tensor], Tensor]:
+    """Encryption, on a processor as the cipher is, of codes from wherever they are."""
+    return lambda ws: cipher(ws.cpu(), password.code).to(ws.device)
 
 
 def from_pixels(
@@ -102,7 +156,8 @@ def from_pixels(
         seed: draws them; the same people as those of ``evaluate``.
         psi: their truncation.
         inversions: of photographs, to use instead.
-        fits: for so many people also fit a code to the unmarked anonymised pixels.
+        fits: for so many people also fit codes to the unmarked anonymised pixels, as
+            ``without_mark`` does; in W only where no ``inversions`` are given.
         search: how; the default search where none is given.
         progress: show a bar.
 
@@ -111,14 +166,16 @@ def from_pixels(
         change, "read" the share of pictures whose code was found, and a picture that
         was lost counts as a stranger, with identity 0. "mark" compares the marked
         encrypted picture with the unmarked one; "rounding" the person with what a
-        compact code keeps of them.
+        compact code keeps of them. "nearer" is the share of people whose picture is
+        fitted better, by LPIPS, under the right password than under a wrong one.
     """
+    in_w = inversions is None
     if inversions is None:
         start = FIRST_SEED + 2 * seed * n
         codes = sample_stratum(engine.generator, "W", psi, n, first_seed=start)
         inversions = [painted(engine, ws) for ws in codes.split(1)]
-    panel, cipher = Panel(), engine.cipher()
-    inverter = Inverter(engine.generator)
+    panel, cipher, first = Panel(), engine.cipher(), 1000 * (seed + 1)
+    inverter, config = Inverter(engine.generator), search or ProjectConfig()
     values: dict[tuple[str, str, str | None], list[float]] = defaultdict(list)
 
     def note(pair: str, a: Report, b: Report) -> None:
@@ -132,7 +189,7 @@ def from_pixels(
 
     people = tqdm(inversions, desc="from pixels", disable=not progress)
     for index, inversion in enumerate(people):
-        e = Password.random(cipher.num_bits, seed=1000 * (seed + 1) + index)
+        e = Password.random(cipher.num_bits, seed=first + index)
         right = Secrets(codes=(e.inverse,))
         encrypted = engine.encrypt(inversion, Secrets(codes=(e,)), crop=True)
         stripped = png_bytes(encrypted.image)
@@ -152,18 +209,26 @@ def from_pixels(
             same = torch.equal(found.image, intact.image)
             note(kind, wanted, wanted if same else report(found.image))
         face = from_uint8(to_uint8(encrypted.face))
-        readings = {"encoder": inverter.guess(face).cpu()}
-        if index < fits:
-            config = search or ProjectConfig()
-            for kind, guess in (("fit", False), ("fit from the encoder", True)):
-                readings[kind] = inverter.find(
-                    face, config=config, guess=guess, progress=False
-                )
-        for kind, ws in readings.items():
+        other = Password.random(cipher.num_bits, seed=first + len(inversions) + index)
+        readings = without_mark(
+            inverter,
+            cipher,
+            face,
+            e,
+            config if index < fits else None,
+            other if in_w else None,
+        )
+        for kind, (ws, password) in readings.items():
             copy = engine.renderer.full(ws)
             note(f"{kind}: the picture", report(encrypted.face), report(copy))
-            back = engine.renderer.full(cipher(ws, e.inverse.code))
+            back = engine.renderer.full(cipher(ws, password.inverse.code))
             note(f"{kind}: decrypted", wanted, report(back))
+        if IN_W in readings:
+            near, far = (
+                values[f"{kind}: the picture", "lpips", None][-1]
+                for kind in (IN_W, IN_W_WRONG)
+            )
+            values[IN_W, "nearer", None].append(float(near < far))
     return {
         "cipher": name,
         "seed": seed,

@@ -49,6 +49,15 @@ def test_a_search_from_the_guess_starts_there_and_gets_closer(
     assert _distance(inverter, found, face) < _distance(inverter, guess, face)
 
 
+@pytest.mark.parametrize(("guess", "steps"), [(True, 5), (False, 0)])
+def test_a_guess_is_not_of_what_an_encryption_paints(
+    inverter: Inverter, face: torch.Tensor, guess: bool, steps: int
+) -> None:
+    config = replace(ProjectConfig(), steps=steps)
+    with pytest.raises(ValueError, match="through needs guess=False"):
+        inverter.find(face, config=config, guess=guess, through=lambda ws: ws)
+
+
 def test_the_closest_guess_is_the_closest_of_all(
     inverter: Inverter, generator: Generator
 ) -> None:

@@ -104,6 +104,32 @@ def test_a_guess_is_where_the_search_starts(generator: Generator) -> None:
     assert first_loss(near) < 0.02 < 0.1 < first_loss(None)
 
 
+def test_a_code_is_found_whose_encryption_paints_the_picture(
+    generator: Generator,
+) -> None:
+    """The search paints what comes out of ``through``, and moves what goes in."""
+    hidden = generator.sample([43], 0.7)
+    target = Renderer(generator).preview(hidden)
+    judge, perceptual = load_identity(), load_lpips()
+    rng = torch.Generator().manual_seed(0)
+    away = 1.5 * torch.randn(512, generator=rng)
+    start = hidden - away + 0.3 * torch.randn(hidden.shape, generator=rng)
+    found = project(
+        generator,
+        target,
+        perceptual=perceptual,
+        embed=judge.embed,
+        config=replace(ProjectConfig(), steps=10),
+        start=start,
+        through=lambda ws: ws + away,
+        progress=False,
+    )
+    first, last = found.history[0], found.history[-1]
+    assert first["lpips"] < 0.5  # painted as it is, the start is somebody else
+    assert last["lpips"] < 0.8 * first["lpips"] and last["identity"] < first["identity"]
+    assert 1 < (found.ws - start).norm() < 0.5 * (found.ws - hidden).norm()
+
+
 def test_a_search_that_stands_still_goes_on_to_its_last_steps(
     generator: Generator,
 ) -> None:

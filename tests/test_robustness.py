@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,9 +14,20 @@ from facersa import robustness
 from facersa.evaluation import value
 from facersa.generator import Generator
 from facersa.images import decode_image, png_bytes
+from facersa.inverter import Inverter
+from facersa.password import Password
 from facersa.pipeline import FaceRSA
 from facersa.projection import ProjectConfig
-from facersa.robustness import CHANGES, from_pixels, painted, recompress, rescale
+from facersa.robustness import (
+    CHANGES,
+    IN_W,
+    IN_W_WRONG,
+    from_pixels,
+    painted,
+    recompress,
+    rescale,
+    without_mark,
+)
 
 
 def picture() -> bytes:
@@ -43,6 +55,42 @@ def test_a_painted_person_is_its_own_photograph(generator: Generator) -> None:
     assert torch.equal(inversion.photo, inversion.aligned.image)
 
 
+def test_a_search_in_w_looks_through_the_password(generator: Generator) -> None:
+    """For one vector in all rows, and under either password for what it encrypts to."""
+    plain, config = generator.sample([7], 0.7), replace(ProjectConfig(), steps=3)
+    cipher = FaceRSA(generator).cipher()
+    e, other = (Password.random(cipher.num_bits, seed=n) for n in range(2))
+    asked: list[dict[str, Any]] = []
+
+    class Recorder:
+        def guess(self, face: torch.Tensor) -> torch.Tensor:
+            return plain
+
+        def find(self, face: torch.Tensor, **how: Any) -> torch.Tensor:
+            asked.append(how)
+            return plain
+
+    def read(
+        config: ProjectConfig | None, other: Password | None
+    ) -> dict[str, tuple[torch.Tensor, Password]]:
+        asked.clear()
+        inverter = cast(Inverter, Recorder())
+        return without_mark(inverter, cipher, torch.zeros(1), e, config, other)
+
+    assert list(read(None, other)) == ["encoder"] and not asked
+    assert list(read(config, None)) == ["encoder", "fit", "fit from the encoder"]
+    assert [how["guess"] for how in asked] == [False, True]
+    readings = read(config, other)
+    for kind, password, how in zip(
+        (IN_W, IN_W_WRONG), (e, other), asked[2:], strict=True
+    ):
+        encrypted, key = readings[kind]
+        assert key == password and not how["guess"]
+        assert how["config"] == replace(config, w_share=1.0)
+        torch.testing.assert_close(encrypted, cipher(plain, password.code))
+        torch.testing.assert_close(how["through"](plain), encrypted)
+
+
 @pytest.mark.slow
 def test_the_table_tells_what_comes_back_and_what_is_lost(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
@@ -66,7 +114,8 @@ def test_the_table_tells_what_comes_back_and_what_is_lost(
     assert value(result, "pixels", "tiny", "id", "heldout")["mean"] == 0
     assert 44 < value(result, "pixels", "mark", "psnr")["mean"] < 52
     assert value(result, "pixels", "rounding", "id", "train")["mean"] > 0.8
-    for kind in ("encoder", "fit", "fit from the encoder"):
+    assert value(result, "pixels", IN_W, "nearer")["mean"] in (0, 1)
+    for kind in ("encoder", "fit", "fit from the encoder", IN_W, IN_W_WRONG):
         assert value(result, "pixels", f"{kind}: the picture", "id", "train")["n"] == 1
         back = value(result, "pixels", f"{kind}: decrypted", "id", "train")["mean"]
         assert back < 0.8
