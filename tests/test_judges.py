@@ -264,24 +264,6 @@ def test_detector_box_and_held_out_box_cover_the_same_face(
     assert width * height > 0.6 * (right - left) * (bottom - top)
 
 
-def test_insightface_loader_agrees_on_the_same_crop(
-    identity: IdentityJudge, faces: HeldOutFaces, face: Tensor
-) -> None:
-    """Its 127.5 scaling instead of 128 hardly moves the embedding."""
-    theirs = judges.load_insightface()
-    crop = theirs.crop(face, faces.points(face))
-    assert crop.shape == (1, 3, 112, 112)
-    ours = identity.embed_crop(crop)
-    assert F.cosine_similarity(ours, theirs.embed_crop(crop)) > 0.98
-    # The fixed crop and the five-point template show the same person.
-    assert F.cosine_similarity(ours, identity.embed(face)) > 0.6
-
-
-def test_insightface_names_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(AssetError, match="check the path"):
-        judges.load_insightface(tmp_path / "buffalo.onnx")
-
-
 @pytest.mark.parametrize("shape", [(3, 256, 256), (1, 3, 256, 128), (1, 3, 100, 100)])
 def test_unaligned_pictures_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageError, match="align the photo first"):
