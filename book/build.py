@@ -154,7 +154,7 @@ def surroundings() -> Iterator[None]:
 
 def require_assets() -> None:
     """Raise unless every fetched file is in the cache; nothing is fetched here."""
-    from facersa.assets import ASSETS, cache_folder
+    from facersa.assets.registry import ASSETS, cache_folder
 
     missing = [name for name in ASSETS if not (cache_folder() / name).exists()]
     if missing:
@@ -293,7 +293,7 @@ def run(source: Path, page: Path, parameters: dict[str, Any], new: str) -> None:
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    from facersa.images import write_atomic
+    from facersa.files import write_atomic
 
     known = parameter_names(nbformat.read(source, 4))
     unknown = sorted(set(parameters) - known)
@@ -396,7 +396,7 @@ def problems(output: Any, labels: Sequence[str]) -> Iterator[str]:
     data = output.get("data", {})
     alts = alternatives(data.get("text/html", ""))
     if not all(alts) or (any(kind.startswith("image/") for kind in data) and not alts):
-        yield "a picture without alt text; display it with facersa.explore.show"
+        yield "a picture without alt text; display it with facersa.figures.explore.show"
     if any(kind.startswith(GLUED_IMAGE) for kind in data):
         yield "glues a picture, which has no alt text; glue words and numbers only"
 
@@ -422,7 +422,7 @@ def typeset(book: Book) -> None:
     Raises:
         BuildError: there was an error or a warning.
     """
-    from facersa.assets import asset_path
+    from facersa.assets.registry import asset_path
 
     static = book.build / "html" / "_static"
     (static / MATHJAX).parent.mkdir(parents=True, exist_ok=True)

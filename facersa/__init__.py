@@ -11,14 +11,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facersa.alignment import align
+    from facersa.cipher.password import Password
+    from facersa.cipher.rotation import RotationCipher
     from facersa.errors import FaceRSAError
-    from facersa.generator import load_generator
-    from facersa.images import load_image
-    from facersa.password import Password
+    from facersa.generator.mobile_stylegan import load_generator
+    from facersa.inversion.search import project
+    from facersa.photo.align import align
+    from facersa.photo.images import load_image
     from facersa.pipeline import FaceRSA
-    from facersa.projection import project
-    from facersa.rotation import RotationCipher
 
 __all__ = [
     "FaceRSA",
@@ -35,12 +35,12 @@ __version__ = version("facersa")
 _HOMES = {
     "FaceRSA": "pipeline",
     "FaceRSAError": "errors",
-    "Password": "password",
-    "RotationCipher": "rotation",
-    "align": "alignment",
-    "load_generator": "generator",
-    "load_image": "images",
-    "project": "projection",
+    "Password": "cipher.password",
+    "RotationCipher": "cipher.rotation",
+    "align": "photo.align",
+    "load_generator": "generator.mobile_stylegan",
+    "load_image": "photo.images",
+    "project": "inversion.search",
 }
 
 

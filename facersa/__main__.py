@@ -8,16 +8,11 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from facersa.arguments import build_parser
-from facersa.encrypting import decrypt, encrypt, show_pair
+from facersa.cli.measure import run_ablate, run_evaluate, run_localise, show_compare
+from facersa.cli.parser import build_parser
+from facersa.cli.pictures import decrypt, encrypt, show_pair
+from facersa.cli.train import run_train
 from facersa.errors import FaceRSAError, ImageError
-from facersa.studies import (
-    run_ablate,
-    run_evaluate,
-    run_localise,
-    run_train,
-    show_compare,
-)
 
 OUT_OF_MEMORY = "not enough memory; close other programs or use a smaller photo."
 
@@ -51,7 +46,7 @@ def _fail(message: str) -> int:
 
 def fetch(options: argparse.Namespace) -> None:
     """Download what is missing, and say under which licences."""
-    from facersa import assets
+    from facersa.assets import registry as assets
 
     if not options.licences:
         assets.fetch_all()
@@ -62,8 +57,8 @@ def fetch(options: argparse.Namespace) -> None:
 
 def demo(options: argparse.Namespace) -> None:
     """Encrypt a face, decrypt it, and keep the pictures."""
-    from facersa.demo import demo_photo, run_demo
-    from facersa.images import load_image
+    from facersa.cli.demo import demo_photo, run_demo
+    from facersa.photo.images import load_image
 
     photo = load_image(options.photo) if options.photo else demo_photo()
     folder = Path(options.output)

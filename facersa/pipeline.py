@@ -14,26 +14,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facersa.alignment import Found, align, find_squares
-from facersa.blending import paste
-from facersa.ciphers import Ciphers, params_of
-from facersa.compact import CompactCode
+from facersa.cipher.catalogue import Ciphers, Mapper, params_of
+from facersa.cipher.password import Secrets, new_salt
+from facersa.cipher.rotation import RotationCipher
 from facersa.errors import ImageError, PasswordError, SealedError
-from facersa.generator import Generator, load_generator
-from facersa.heldout import HeldOutFaces, load_held_out_faces
-from facersa.honey import HoneyPrior
-from facersa.images import decode_image, is_grey, to_grey
-from facersa.inpixels import NONCE, find
-from facersa.inverter import Inverter
-from facersa.mapper import Mapper
-from facersa.parsing import BLOCKS as PARSED_BLOCKS
-from facersa.parsing import load_parser
-from facersa.password import Secrets, new_salt
-from facersa.projection import ProjectConfig
-from facersa.rendering import Renderer
-from facersa.rotation import RotationCipher
-from facersa.sealed import Prior, Sealed, conceal, lay_open, unseal_all
-from facersa.several import (
+from facersa.generator.mobile_stylegan import Generator, load_generator
+from facersa.generator.openvino import Renderer
+from facersa.generator.parts import BLOCKS as PARSED_BLOCKS
+from facersa.generator.parts import load_parser
+from facersa.inversion.inverter import Inverter
+from facersa.inversion.search import ProjectConfig
+from facersa.photo.align import Found, align, find_squares
+from facersa.photo.background import match_background
+from facersa.photo.faces import HeldOutFaces, load_held_out_faces
+from facersa.photo.images import decode_image, is_grey, to_grey
+from facersa.photo.paste import paste
+from facersa.photo.square import Aligned
+from facersa.sealing.chunk import Prior, Sealed, conceal, lay_open, unseal_all
+from facersa.sealing.compact import CompactCode
+from facersa.sealing.honey import HoneyPrior
+from facersa.sealing.picture import (
     assemble,
     check_mark,
     make_room,
@@ -42,8 +42,7 @@ from facersa.several import (
     place,
     sealed_faces,
 )
-from facersa.squares import Aligned
-from facersa.surroundings import match_background
+from facersa.sealing.pixels import NONCE, find
 
 
 @dataclass(frozen=True)

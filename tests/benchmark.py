@@ -29,15 +29,15 @@ import openvino as ov
 import torch
 from live_kernel import LiveKernel
 
-from facersa import assets
-from facersa.generator import fast_on_cuda, load_generator
-from facersa.judges import load_identity, load_landmarks, load_lpips
-from facersa.live import REST
-from facersa.mapper import load_teacher
-from facersa.mapper_task import MapperTask
-from facersa.parsing import load_parser
-from facersa.recipes import mapper_preset
-from facersa.rendering import Renderer
+from facersa.assets import registry as assets
+from facersa.cipher.catalogue import load_teacher
+from facersa.figures.live import REST
+from facersa.generator.mobile_stylegan import fast_on_cuda, load_generator
+from facersa.generator.openvino import Renderer
+from facersa.generator.parts import load_parser
+from facersa.judges.networks import load_identity, load_landmarks, load_lpips
+from facersa.training.mapper import MapperTask
+from facersa.training.recipes import mapper_preset
 
 ROUNDS = 9
 MOVES, DRAG = 40, 10  # moves in all, and without a rest

@@ -17,7 +17,7 @@ import torch
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-    from facersa.generator import Generator
+    from facersa.generator.mobile_stylegan import Generator
 
 torch.set_num_threads(max(1, min(2, len(os.sched_getaffinity(0)))))
 
@@ -47,7 +47,7 @@ def seeds() -> None:
 @pytest.fixture
 def any_ws() -> torch.Tensor:
     """Codes (3, 16, 512) of as many people, every row another draw."""
-    from facersa.rotation import WStatistics
+    from facersa.generator.statistics import WStatistics
 
     return WStatistics.load().unwhiten(torch.randn(3, 16, 512)).float()
 
@@ -60,7 +60,7 @@ def generator() -> Iterator[Generator]:
     CI run fails, so that it can never pass on having tested nothing.
     """
     from facersa.errors import AssetError
-    from facersa.generator import load_generator
+    from facersa.generator.mobile_stylegan import load_generator
 
     try:
         model = load_generator()

@@ -22,7 +22,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from book import build
-from facersa import assets
+from facersa.assets import registry as assets
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -108,7 +108,7 @@ def test_the_code_of_a_chapter_can_be_read(path: Path) -> None:
         if folded != hidden:  # JupyterLab knows no tags
             faults.append(f"{cell.id}: source_hidden must be {hidden}")
         if "plt.show(" in cell.source:
-            faults.append(f"{cell.id}: use facersa.explore.show")
+            faults.append(f"{cell.id}: use facersa.figures.explore.show")
     assert faults == []
 
 

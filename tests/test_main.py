@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 
 from facersa.__main__ import main
-from facersa.encrypting import OPEN_WARNING, SHARED_PIXELS
-from facersa.images import load_image, save_png
-from facersa.inpixels import find
-from facersa.metrics import psnr
-from facersa.sealed import unseal, unseal_all
-from facersa.several import carries_code
+from facersa.cli.pictures import OPEN_WARNING, SHARED_PIXELS
+from facersa.judges.metrics import psnr
+from facersa.photo.images import load_image, save_png
+from facersa.sealing.chunk import unseal, unseal_all
+from facersa.sealing.picture import carries_code
+from facersa.sealing.pixels import find
 
 SECRET = "xyzzy plugh 42"
 

@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 
 from facersa import pipeline
-from facersa.attacks import copy_row
-from facersa.blending import paste
-from facersa.compact import CompactCode
+from facersa.cipher.password import Password, Secrets
 from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
-from facersa.generator import Generator
-from facersa.images import (
+from facersa.evaluation.attacks import copy_row
+from facersa.generator.mobile_stylegan import Generator
+from facersa.inversion.search import project_config
+from facersa.judges.metrics import psnr
+from facersa.judges.networks import load_identity
+from facersa.photo.images import (
     decode_image,
     is_grey,
     jpeg_bytes,
@@ -27,14 +29,12 @@ from facersa.images import (
     to_grey,
     to_uint8,
 )
-from facersa.inpixels import find
-from facersa.judges import load_identity
-from facersa.metrics import psnr
-from facersa.password import Password, Secrets
+from facersa.photo.paste import paste
 from facersa.pipeline import FaceRSA, Inversion
-from facersa.projection import project_config
-from facersa.sealed import unseal
-from facersa.several import carries_code
+from facersa.sealing.chunk import unseal
+from facersa.sealing.compact import CompactCode
+from facersa.sealing.picture import carries_code
+from facersa.sealing.pixels import find
 
 A, B = Secrets(("apple",)), Secrets(("banana",))
 BOTH = Secrets(("apple", "banana"))

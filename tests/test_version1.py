@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facersa.generator import Generator
-from facersa.images import from_uint8, resize
-from facersa.password import Secrets
+from facersa.cipher.password import Secrets
+from facersa.generator.mobile_stylegan import Generator
+from facersa.photo.images import from_uint8, resize
 from facersa.pipeline import FaceRSA
 
 FILES = Path(__file__).parent / "data" / "version1"

@@ -1,0 +1,232 @@
+"""Safe readers of the formats pretrained weights are published in.
+
+Nothing here runs code from a file: OpenVINO's IR is XML beside raw numbers,
+and the one pickled format is read by an unpickler that can build numpy arrays
+and nothing else. Every reader returns the bytes of a safetensors file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import pickle
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save
+from torch import Tensor
+
+from facersa.errors import AssetError, CheckpointError
+
+
+def read_torch_file(path: str | Path) -> dict[str, Any]:
+    """The dictionary in a PyTorch checkpoint, on the CPU; no code in it is run.
+
+    Training options stored as ``argparse.Namespace`` are accepted: they hold
+    plain values. A file that holds no dictionary gives an empty one.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or holds Python objects
+            beside tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is not a file; give the path of a PyTorch checkpoint."
+        )
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise nearly anything
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"{path} cannot be read safely as a PyTorch checkpoint ({reason}); "
+            "download it again, or save its tensors alone."
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
+def tensors_under(
+    content: Mapping[str, Any], key: str, prefix: str = ""
+) -> dict[str, Tensor]:
+    """Tensors of ``content[key]`` whose names start with ``prefix``, without it.
+
+    As float32; empty where there are none.
+    """
+    part = content.get(key)
+    if not isinstance(part, Mapping):
+        return {}
+    return {
+        name.removeprefix(prefix): value.float()
+        for name, value in part.items()
+        if isinstance(value, Tensor) and str(name).startswith(prefix)
+    }
+
+
+Arrays = dict[str, np.ndarray]
+
+
+class OpenVinoWeights:
+    """Constants of one OpenVINO IR network, found through its graph."""
+
+    def __init__(self, xml: bytes, weights: bytes) -> None:
+        root = ET.fromstring(xml)
+        self._weights = weights
+        self._layers = {e.attrib["id"]: e for e in root.iterfind("layers/layer")}
+        self._ids = {e.attrib["name"]: i for i, e in self._layers.items()}
+        self._inputs: dict[str, list[str]] = {}
+        for edge in root.iterfind("edges/edge"):
+            sources = self._inputs.setdefault(edge.attrib["to-layer"], [])
+            sources.append(edge.attrib["from-layer"])
+
+    def constant_of(self, name: str, min_size: int = 2) -> np.ndarray:
+        """The nearest float constant with ``min_size`` values above node ``name``."""
+        if name not in self._ids:
+            raise AssetError(f"the network has no node {name!r}; wrong version?")
+        for source in self._inputs[self._ids[name]]:
+            value = self._value(source)
+            if value is not None and value.size >= min_size:
+                return value
+        raise AssetError(f"node {name!r} reads no constant; wrong version?")
+
+    def upstream_constant(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The first float constant of ``shape`` on any path into node ``name``."""
+        pending, seen = [self._ids[name]], set()
+        while pending:
+            node = pending.pop(0)
+            if node in seen:
+                continue
+            seen.add(node)
+            value = self._value(node)
+            if value is not None and value.shape == shape:
+                return value
+            pending += self._inputs.get(node, [])
+        raise AssetError(f"no constant of shape {shape} above {name!r}.")
+
+    def _value(self, node: str) -> np.ndarray | None:
+        layer = self._layers[node]
+        data = layer.find("data")
+        if layer.attrib["type"] != "Const" or data is None:
+            return None
+        if data.attrib["element_type"] != "f32":
+            return None
+        shape = [int(side) for side in data.attrib["shape"].split(",") if side.strip()]
+        start, size = int(data.attrib["offset"]), int(data.attrib["size"])
+        flat = np.frombuffer(self._weights[start : start + size], dtype="<f4")
+        return flat.reshape(shape)
+
+
+def mobile_stylegan(
+    mapping_xml: bytes, mapping_bin: bytes, synthesis_xml: bytes, synthesis_bin: bytes
+) -> bytes:
+    """MobileStyleGAN's two published IR networks as weights of ``Generator``."""
+    net = OpenVinoWeights(mapping_xml, mapping_bin)
+    out: Arrays = {}
+    for i in range(8):
+        first = 8 + 11 * i
+        out[f"mapping.layers.{i}.weight"] = net.constant_of(f"MatMul_{first}")
+        out[f"mapping.layers.{i}.bias"] = net.upstream_constant(
+            f"Reshape_{first + 6}", (512,)
+        )
+    net = OpenVinoWeights(synthesis_xml, synthesis_bin)
+    out["synthesis.constant"] = net.upstream_constant("Tile_10", (1, 512, 4, 4))
+    _style(out, "synthesis.conv.style", net, 11)
+    out["synthesis.conv.conv.weight"] = net.constant_of("Conv_21")
+    _noise_and_bias(out, "synthesis.conv", net, 40)
+    for i in range(7):
+        block, base = f"synthesis.blocks.{i}", 100 * i
+        _style(out, f"{block}.haar_style", net, 52 + base)
+        for conv, style, kernel, noise in (
+            ("conv1", 77, 87, 107),
+            ("conv2", 110, 120, 140),
+        ):
+            prefix = f"{block}.{conv}"
+            _style(out, f"{prefix}.style", net, style + base)
+            depthwise = net.constant_of(f"Conv_{kernel + base}")
+            out[f"{prefix}.depthwise.weight"] = depthwise.reshape(-1, 1, 3, 3)
+            out[f"{prefix}.conv.weight"] = net.constant_of(f"Conv_{kernel + 1 + base}")
+            _noise_and_bias(out, prefix, net, noise + base)
+    _style(out, "synthesis.rgb_style", net, 743)
+    out["synthesis.rgb.weight"] = net.constant_of("Conv_753")
+    out["synthesis.rgb.bias"] = net.constant_of("Add_754").reshape(-1)
+    return save({name: np.ascontiguousarray(value) for name, value in out.items()})
+
+
+def _style(out: Arrays, prefix: str, net: OpenVinoWeights, node: int) -> None:
+    out[f"{prefix}.weight"] = net.constant_of(f"Gemm_{node}/WithoutBiases")
+    out[f"{prefix}.bias"] = net.constant_of(f"Gemm_{node}").reshape(-1)
+
+
+def _noise_and_bias(out: Arrays, prefix: str, net: OpenVinoWeights, node: int) -> None:
+    noise = net.constant_of(f"Add_{node}")
+    out[f"{prefix}.noise"] = noise.reshape(noise.shape[-2:])
+    out[f"{prefix}.bias"] = net.constant_of(f"Add_{node + 1}").reshape(-1)
+
+
+_NUMPY_ONLY = {
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("_codecs", "encode"),
+}
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _NUMPY_ONLY:
+            raise AssetError(
+                f"the file wants to run {module}.{name}, which is refused: it is "
+                "not the file this program knows."
+            )
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def read_numpy_pickle(data: bytes) -> Any:
+    """Unpickle nested containers of numpy arrays; anything else is refused.
+
+    Raises:
+        AssetError: the file names any class but numpy's arrays, or is damaged.
+    """
+    try:
+        return _NumpyUnpickler(io.BytesIO(data)).load()
+    except AssetError:
+        raise
+    except Exception as error:
+        raise AssetError(f"the pickled weights are damaged ({error}).") from error
+
+
+_TORCHVISION_INDEX = {
+    "AlexNet_0": (0, 3, 6, 8, 10),
+    "VGG16_0": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+}
+
+
+def lpips_trunk(data: bytes) -> bytes:
+    """A flax LPIPS checkpoint as torchvision names and layouts.
+
+    Kernels turn from (H, W, in, out) to (out, in, H, W). Keys are
+    ``features.{i}.weight``, ``features.{i}.bias`` and ``lin{k}.weight``.
+    """
+    checkpoint = read_numpy_pickle(data)
+    try:
+        trunk = next(name for name in _TORCHVISION_INDEX if name in checkpoint)
+        out: Arrays = {}
+        for number, index in enumerate(_TORCHVISION_INDEX[trunk]):
+            conv = checkpoint[trunk][f"Conv_{number}"]
+            out[f"features.{index}.weight"] = _oihw(conv["kernel"])
+            out[f"features.{index}.bias"] = np.asarray(conv["bias"], np.float32)
+        for k in range(5):
+            kernel = checkpoint[f"NetLinLayer_{k}"]["Conv_0"]["kernel"]
+            out[f"lin{k}.weight"] = _oihw(kernel)
+    except (StopIteration, KeyError, TypeError) as error:
+        raise AssetError(f"not an LPIPS checkpoint: {error!r} is missing.") from error
+    return save(out)
+
+
+def _oihw(kernel: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(kernel, np.float32).transpose(3, 2, 0, 1))

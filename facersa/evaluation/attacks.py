@@ -1,0 +1,110 @@
+"""What an adversary would try who holds more than the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from facersa.generator.statistics import WStatistics
+
+
+def copy_row(ws: Tensor, layers: Sequence[int], source: int) -> Tensor:
+    """Copy one unedited row over the edited ones: no password needed.
+
+    Rows of one person's code resemble each other; in W they are equal. So
+    whoever holds an edited *code* in clear has the person back, approximately
+    for codes of photographs and exactly for codes in W. It works against the
+    paper's setting too, where the edited code travels.
+
+    Args:
+        ws: (B, rows, D) edited codes.
+        layers: the rows that were edited.
+        source: a row that was not.
+
+    Raises:
+        ValueError: ``source`` is an edited row.
+    """
+    if source in layers:
+        raise ValueError(f"row {source} is edited; copy from another one.")
+    forged = ws.clone()
+    forged[:, list(layers)] = ws[:, source : source + 1]
+    return forged
+
+
+def typicality(
+    ws: Tensor,
+    codes: Tensor,
+    *,
+    cipher: Callable[[Tensor, Tensor], Tensor],
+    layers: Sequence[int],
+    statistics: WStatistics,
+) -> Tensor:
+    """How far from a typical code each guessed password leaves an edited *code*.
+
+    A cipher that pushes away from the person, or shifts by a password, makes its
+    codes longer, and every wrong guess longer still. So whoever holds the edited
+    code in clear ranks passwords by the length they give: the right one comes
+    first. A plain rotation (kappa 0) keeps all lengths and gives nothing away.
+
+    Args:
+        ws: (1, rows, D) edited code.
+        codes: (P, N) guesses, each applied as it is: pass the codes of d.
+        cipher: ``cipher(ws, code) -> ws``.
+        layers: the rows that it edits.
+        statistics: of w.
+
+    Returns:
+        (P,) mean whitened length of the edited rows, smallest first suspect.
+    """
+    lengths = [
+        statistics.whiten(cipher(ws, code[None])[0, list(layers)]).norm(dim=-1).mean()
+        for code in codes
+    ]
+    return torch.stack(lengths)
+
+
+def tell_apart(
+    plain: Tensor, encrypted: Tensor, *, folds: int = 8, ridge: float = 1.0
+) -> Tensor:
+    """Can a classifier tell encrypted pictures from plain ones?
+
+    A linear classifier (ridge regression to -1 and 1 on standardised features) is
+    fitted on other people and asked about those left out, in ``folds`` turns, so
+    both pictures of a person are always left out together.
+
+    Args:
+        plain: (P, F) features of the pictures of P people.
+        encrypted: (P, F) features of their encrypted pictures.
+        folds: groups of people that are left out in turn, at most P.
+        ridge: of the regression, per feature and person.
+
+    Returns:
+        (P,) share of each person's two pictures that were told right: a mean of
+        .5 is chance.
+
+    Raises:
+        ValueError: shapes that differ, or fewer than two people.
+    """
+    people = len(plain)
+    if plain.shape != encrypted.shape or plain.ndim != 2 or people < 2:
+        raise ValueError(
+            "expected features (P, F) of the same 2 people or more, got "
+            f"{tuple(plain.shape)} and {tuple(encrypted.shape)}."
+        )
+    both = torch.stack([plain, encrypted], 1).double()  # (P, 2, F)
+    labels = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    right = torch.empty(people, dtype=torch.float64)
+    for fold in range(min(folds, people)):
+        left_out = torch.arange(people) % min(folds, people) == fold
+        known = both[~left_out].flatten(0, 1)
+        mean, spread = known.mean(0), known.std(0) + 1e-6
+        x = (known - mean) / spread
+        y = labels.repeat(len(known) // 2)
+        # Dual form: as many unknowns as pictures, not as features.
+        gram = x @ x.T + ridge * x.shape[1] * torch.eye(len(x), dtype=x.dtype)
+        weights = x.T @ torch.linalg.solve(gram, y)
+        guess = ((both[left_out] - mean) / spread) @ weights
+        right[left_out] = ((guess > 0) == (labels > 0)).double().mean(1)
+    return right

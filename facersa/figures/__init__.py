@@ -1,0 +1,1 @@
+"""Pictures for people: sheets, sliders, players, live widgets, curves."""

@@ -1,0 +1,147 @@
+"""Curves of a training: drawn while it runs, and read back from its log.
+
+``training.train`` calls its ``report`` with the figures of every step. A
+``LivePlot`` is such a report: it keeps them, draws them again now and then where
+somebody can watch, and gives the finished figure afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from facersa.errors import CheckpointError
+from facersa.figures.display import show
+
+Row = Mapping[str, float]
+
+
+class LivePlot:
+    """The loss, and figures by name, over the steps of a run.
+
+    In a notebook's kernel a picture is drawn again in place as the run goes on; in
+    a build of the book (``FACERSA_PAGE=1``), and outside of a notebook, it is not.
+
+    Args:
+        names: figures for a second panel; without any there is one panel.
+        log: draw the loss on a logarithmic axis.
+        memory: b of ``smoothed``.
+        seconds: least time from one drawing to the next.
+    """
+
+    def __init__(
+        self,
+        *names: str,
+        log: bool = False,
+        memory: float = 0.9,
+        seconds: float = 3.0,
+    ) -> None:
+        self.names, self.log, self.memory = names, log, memory
+        self.seconds = seconds
+        self.rows: list[dict[str, float]] = []
+        self._handle: Any = None
+        self._drawn = float("-inf")
+
+    def __call__(self, figures: Row) -> None:
+        """Keep the figures of one step; draw, if it is time to."""
+        self.rows.append(dict(figures))
+        if _watched() and time.monotonic() - self._drawn >= self.seconds:
+            self._draw()
+            self._drawn = time.monotonic()  # after the drawing, which takes time
+
+    def figure(self) -> Figure:
+        """All steps so far: smoothed lines, each over its own faint values."""
+        panels: list[tuple[str, ...]] = [("loss",)]
+        if self.names:
+            panels.append(self.names)
+        figure = Figure(figsize=(4.2 * len(panels), 3.1), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, names in zip(axes, panels, strict=True):
+            for index, name in enumerate(names):
+                pairs = [(r["step"], r[name]) for r in self.rows if name in r]
+                steps, values = [s for s, _ in pairs], [v for _, v in pairs]
+                lines = smoothed(values, self.memory)
+                axis.plot(steps, values, f"C{index}.", alpha=0.25, markersize=3)
+                axis.plot(steps, lines, f"C{index}", label=name)
+            axis.set(xlabel="step", ylabel=names[0] if len(names) == 1 else "")
+        if self.log:
+            axes[0].set_yscale("log")
+        if len(self.names) > 1:
+            axes[-1].legend(frameon=False)
+        return figure
+
+    def _draw(self) -> None:
+        from IPython.display import display
+
+        last = f"{self.rows[-1]['step']:.0f}"
+        names = ", ".join(("loss", *self.names))
+        shown = show(self.figure(), alt=f"Curves up to step {last}: {names}.")
+        if self._handle is None:
+            self._handle = display(shown, display_id=True)
+        else:
+            self._handle.update(shown)
+
+
+def _watched() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    in_kernel = getattr(shell, "kernel", None) is not None
+    return in_kernel and os.environ.get("FACERSA_PAGE") != "1"
+
+
+def smoothed(values: Sequence[float], memory: float = 0.9) -> list[float]:
+    """Averages that forget: s_t = sum_k b^(t-k) x_k / sum_k b^(t-k), k <= t.
+
+    Args:
+        values: x, one a step.
+        memory: b, from 0 (no smoothing) to below 1; about 1 / (1 - b) steps count.
+
+    Raises:
+        ValueError: another ``memory``.
+    """
+    if not 0 <= memory < 1:
+        raise ValueError(f"memory must be from 0 to below 1, got {memory}; try 0.9.")
+    lines: list[float] = []
+    for index, value in enumerate(values):
+        share = (1 - memory) / (1 - memory ** (index + 1))
+        lines.append(lines[-1] + share * (value - lines[-1]) if lines else value)
+    return lines
+
+
+def read_log(path: str | Path) -> list[dict[str, float]]:
+    """The figures of a run, a dictionary for each step, as a report gets them.
+
+    Args:
+        path: ``log.jsonl`` of a run, also of one that is going on or was stopped in
+            the middle of a line; or a log of means over windows of steps, JSON with
+            "steps" and "figures", names to values, null where there is none.
+
+    Raises:
+        CheckpointError: it cannot be read, or is neither.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text()
+        if path.suffix == ".json":
+            stored = json.loads(text)
+            columns = {"step": stored["steps"], **stored["figures"]}
+            rows = [
+                dict(zip(columns, row, strict=True))
+                for row in zip(*columns.values(), strict=True)
+            ]
+        else:
+            whole = text[: text.rfind("\n") + 1]  # a last line may be cut short
+            rows = [json.loads(line) for line in whole.splitlines()]
+        return [{k: v for k, v in row.items() if v is not None} for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is not the log of a run ({error}); name the log.jsonl in a "
+            "run's folder."
+        ) from error

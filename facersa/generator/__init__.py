@@ -1,0 +1,1 @@
+"""Codes to pictures, and the statistics of codes."""

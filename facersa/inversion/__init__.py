@@ -1,0 +1,1 @@
+"""Pictures to codes: encoders and a search."""

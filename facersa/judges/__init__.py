@@ -1,0 +1,1 @@
+"""Frozen networks that judge pictures, and measures of what they say."""

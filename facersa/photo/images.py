@@ -1,0 +1,243 @@
+"""The one image contract, and the only file that knows about picture files.
+
+Inside the package a picture is a float32 RGB tensor (B, 3, H, W) in [-1, 1].
+Everything a photograph carries besides its pixels (EXIF, thumbnails, GPS,
+comments) ends here: it is read for the orientation and never written again.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from facersa.errors import ImageError
+from facersa.files import read_file, write_atomic
+
+MAX_PIXELS = 100_000_000
+
+GREY_GAP = 2.5 / 127.5  # of the channels of a grey picture, JPEG's rounding included
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def from_uint8(array: np.ndarray) -> Tensor:
+    """Turn (H, W, 3) or (B, H, W, 3) uint8 RGB into (B, 3, H, W) in [-1, 1]."""
+    if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3:
+        raise ImageError(
+            "expected uint8 RGB of shape (H, W, 3) or (B, H, W, 3), "
+            f"got {array.dtype} {array.shape}; convert it to RGB first."
+        )
+    batch = array if array.ndim == 4 else array[None]
+    tensor = torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2)
+    return tensor.float() / 127.5 - 1
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """Turn (B, 3, H, W) in [-1, 1] into (B, H, W, 3) uint8, values clamped."""
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ImageError(f"expected (B, 3, H, W), got {tuple(image.shape)}.")
+    levels = ((image.detach().float() + 1) * 127.5).round().clamp(0, 255)
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def is_grey(image: Tensor) -> bool:
+    """Whether the channels of a picture (1, 3, H, W) agree to within 2 grey levels."""
+    return bool((image.amax(1) - image.amin(1)).max() <= GREY_GAP)
+
+
+def to_grey(image: Tensor) -> Tensor:
+    """The luma (Rec. 601) of pictures (B, 3, H, W) in all three channels."""
+    luma = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return (image * luma).sum(1, keepdim=True).expand_as(image).contiguous()
+
+
+def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Resample to ``size``: exact area means when shrinking, bicubic to grow."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if (height, width) == tuple(image.shape[-2:]):
+        return image
+    if height <= image.shape[-2] and width <= image.shape[-1]:
+        return F.adaptive_avg_pool2d(image, (height, width))
+    grown = F.interpolate(image, (height, width), mode="bicubic", antialias=True)
+    return grown.clamp(-1, 1)
+
+
+def resample(levels: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray:
+    """Pillow's own filters, as other programs use them, smooth when shrinking.
+
+    Args:
+        levels: (H, W, 3) uint8, or one channel (H, W) float32.
+        size: width and height.
+        method: "bilinear", "bicubic" or "lanczos".
+    """
+    how = Image.Resampling[method.upper()]
+    return np.asarray(Image.fromarray(levels).resize(size, how))
+
+
+def load_image(path: str | os.PathLike[str]) -> Tensor:
+    """Read any common picture file as (1, 3, H, W) RGB in [-1, 1].
+
+    The EXIF orientation is applied; grey, palette, 16-bit, CMYK and alpha
+    (over white) pictures become RGB. At most ``MAX_PIXELS`` are decoded.
+
+    Raises:
+        ImageError: the file is missing, not a picture, damaged or too large.
+    """
+    return decode_image(read_file(path), name=str(path))
+
+
+def decode_image(data: bytes, *, name: str = "the picture") -> Tensor:
+    """``load_image`` for the bytes of a picture file."""
+    try:
+        with _quietly(), Image.open(io.BytesIO(data)) as opened:
+            width, height = opened.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(
+                    f"{name} is {width} x {height} pixels, more than "
+                    f"{MAX_PIXELS // 1_000_000} million; scale it down first."
+                )
+            upright = ImageOps.exif_transpose(opened)
+            rgb = _to_rgb(upright)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; scale "
+            "it down first."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name} is not a picture this program can read; use PNG or JPEG."
+        ) from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(
+            f"{name} is damaged ({error}); export it again from the original."
+        ) from error
+    return from_uint8(np.asarray(rgb))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """No warnings about odd but readable files; the size is checked here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = np.asarray(picture, dtype=np.float64)
+        top = 65535.0 if picture.mode.startswith("I") else max(values.max(), 1.0)
+        levels = (values.clip(0, top) / top * 255).round().astype(np.uint8)
+        return Image.fromarray(levels).convert("RGB")
+    if "A" in picture.mode or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return picture.convert("RGB")
+
+
+def png_bytes(image: Tensor, chunks: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+    """Encode one picture (1, 3, H, W) as PNG with no metadata.
+
+    ``chunks`` are extra (type, data) pairs, placed before the pixels.
+    """
+    pixels = to_uint8(image)
+    if len(pixels) != 1:
+        raise ImageError(f"a PNG holds one picture, got a batch of {len(pixels)}.")
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0]).save(buffer, "PNG", compress_level=4)
+    plain = buffer.getvalue()
+    header_end = len(PNG_SIGNATURE) + 25  # IHDR: 4 length, 4 type, 13 data, 4 CRC
+    extra = b"".join(_chunk(kind, data) for kind, data in chunks)
+    return plain[:header_end] + extra + plain[header_end:]
+
+
+def jpeg_bytes(image: Tensor, *, quality: int = 92) -> bytes:
+    """Encode one picture (1, 3, H, W) as JPEG: the fastest way to a screen."""
+    return _encode(image, "JPEG", quality=quality)
+
+
+def webp_bytes(image: Tensor, *, quality: int = 80, lossless: bool = False) -> bytes:
+    """Encode one picture (1, 3, H, W) as WebP: the fewest bytes in a page."""
+    return _encode(image, "WEBP", quality=quality, lossless=lossless)
+
+
+def _encode(image: Tensor, kind: str, **options: int | bool) -> bytes:
+    pixels = to_uint8(image)
+    if len(pixels) != 1:
+        raise ImageError(f"a {kind} holds one picture, got a batch of {len(pixels)}.")
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0]).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def read_png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """List every (type, data) chunk of a PNG file, checksums verified.
+
+    Raises:
+        ImageError: not a PNG, cut short, or a chunk does not match its CRC.
+    """
+    if not data.startswith(PNG_SIGNATURE):
+        raise ImageError(
+            "this is not a PNG file; pass the file `encrypt` wrote, or try "
+            "--from-pixels."
+        )
+    chunks: list[tuple[bytes, bytes]] = []
+    position = len(PNG_SIGNATURE)
+    while position < len(data):
+        head = data[position : position + 8]
+        end = position + 12 + int.from_bytes(head[:4], "big")
+        if end > len(data):
+            raise ImageError("this PNG file is cut short; get an intact copy of it.")
+        kind, body = head[4:], data[position + 8 : end - 4]
+        if struct.unpack(">I", data[end - 4 : end])[0] != zlib.crc32(kind + body):
+            raise ImageError(
+                f"this PNG file is damaged (checksum of {kind!r}); get an intact copy."
+            )
+        chunks.append((kind, body))
+        position = end
+        if kind == b"IEND":
+            return chunks
+    raise ImageError("this PNG file is cut short; get an intact copy of it.")
+
+
+def save_png(
+    image: Tensor,
+    path: str | os.PathLike[str],
+    *,
+    chunks: Sequence[tuple[bytes, bytes]] = (),
+) -> None:
+    """Write one picture as PNG, atomically and without any metadata."""
+    write_atomic(path, png_bytes(image, chunks))
+
+
+def check_images(images: Tensor) -> Tensor:
+    """Return ``images``, or raise unless they are (B, 3, R, R), R a multiple of 64.
+
+    Raises:
+        ImageError: any other shape.
+    """
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[3] % 64:
+        raise ImageError(
+            "a judge expects aligned faces (B, 3, R, R) with R a multiple of 64, "
+            f"got {shape}; align the photo first or resize the picture."
+        )
+    return images

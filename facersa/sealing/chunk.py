@@ -1,0 +1,340 @@
+"""The file a user keeps: a PNG whose extra chunk carries the code.
+
+A picture does not determine the code it was drawn from, so exact decryption
+needs the code itself. It travels in an ancillary PNG chunk in one of two ways:
+
+- honey: encrypted so that every password decodes to a believable code (honey
+  encryption, Juels and Ristenpart 2014). The code becomes uniform numbers under
+  a prior of codes; those are hidden by ChaCha20 under a key that argon2id makes
+  of what e and d share. There is no tag, so decoding never says "wrong".
+- open: in clear, the paper's setting, so that several parties can compose.
+  Whoever has the file finds the person without a password, by copying a row
+  that is not edited over the edited ones.
+
+What honey does not hide: the picture itself. Whoever tries a password can draw
+the code it gives, put it beside the picture, and see whether they belong
+together. Only the strength of the password and the cost of argon2id stand in
+the way. The chunk shows that the picture was anonymised, and by what.
+
+A picture of several encrypted faces has a chunk for each, with a salt of its own.
+
+The SHA-256 digest covers stored bytes only. It finds damage, not forgery.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from torch import Tensor
+
+from facersa.cipher.password import SALT_BYTES, Password, stretch
+from facersa.errors import ImageError, PasswordError, SealedError
+from facersa.generator.statistics import WStatistics
+from facersa.ops import check_shape
+from facersa.photo.images import png_bytes, read_png_chunks
+from facersa.sealing.compact import CompactCode
+from facersa.sealing.honey import HoneyPrior
+
+CHUNK = b"faRs"
+
+VERSION = 1
+
+MODE_BYTES = {"open": 1, "honey": 2}
+
+HEAD = struct.Struct(">BBHHI")  # version, mode, rows, size of a row, JSON length
+
+NONCE_BYTES = 12
+
+DIGEST_BYTES = 32
+
+MAX_ROWS, MAX_SIZE, MAX_JSON = 64, 4096, 2**16
+
+# All that stored JSON of the wrong form can raise, however it was made.
+_SENSELESS = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+
+Prior = HoneyPrior | CompactCode
+
+_DAMAGED = "the code in this file is damaged ({}); get an intact copy of the file."
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What an encrypted picture carries; ``code`` decodes it.
+
+    params and geometry are JSON-able; a file turns their tuples into lists.
+    ``shape`` is (rows, D) of the code.
+    """
+
+    mode: str
+    salt: bytes
+    params: dict[str, Any]
+    geometry: dict[str, Any]
+    payload: bytes = field(repr=False)
+    shape: tuple[int, int]
+    nonce: bytes = field(repr=False)
+    prior: Prior | None = None
+    fingerprint: str | None = None
+
+    def code(
+        self,
+        password: Password | None = None,
+        *,
+        statistics: WStatistics | None = None,
+    ) -> Tensor:
+        """The W+ code (1, rows, D) float32 that was sealed.
+
+        An open file needs no password. A honey file gives the code under the
+        password it was sealed with or its inverse, and under any other one a
+        code drawn from the prior, with no sign that it is another.
+
+        Raises:
+            PasswordError: a honey file and no password, or one of another length.
+            SealedError: the code is damaged or was made with other statistics.
+        """
+        rows, size = self.shape
+        if self.mode == "open":
+            unpacker = zlib.decompressobj()
+            try:
+                data = unpacker.decompress(self.payload, 4 * rows * size + 1)
+            except zlib.error as error:
+                raise SealedError(_DAMAGED.format("open code")) from error
+            values = np.frombuffer(data[: len(data) // 4 * 4], dtype="<f4")
+            if len(data) != 4 * rows * size or not np.isfinite(values).all():
+                raise SealedError(_DAMAGED.format("open code"))
+            return torch.from_numpy(values.astype(np.float32)).reshape(1, rows, size)
+        if password is None:
+            raise PasswordError("this file needs a password; give one.")
+        return self.person(password, statistics=statistics)[0]
+
+    def person(
+        self, password: Password, *, statistics: WStatistics | None = None
+    ) -> tuple[Tensor, Password]:
+        """The code in a honey file, and the password it was sealed with.
+
+        That password is ``password`` or its inverse: one bit, hidden like the
+        rest, says which. Under a wrong password the bit is a toss of a coin.
+
+        Raises:
+            PasswordError: the password has another length than the file's.
+            SealedError: an open file, or one made with other statistics.
+        """
+        bits = self.params.get("num_bits", password.num_bits)
+        if password.num_bits != bits:
+            raise PasswordError(
+                f"this file was made with passwords of {bits} bits, got "
+                f"{password.num_bits}; use {bits}."
+            )
+        if self.prior is None:
+            raise SealedError("this file is open, not honey; read its code instead.")
+        stats = WStatistics.load() if statistics is None else statistics
+        if stats.fingerprint() != self.fingerprint:
+            raise SealedError(
+                "this file was made with other statistics of the generator; use "
+                "the version of facersa that made it, or a newer one."
+            )
+        plain = _keystream(password, self.salt, self.nonce, self.payload)
+        ws, side = self.prior.from_bytes(plain, stats)
+        same = side == password.is_canonical
+        return ws[None], password if same else password.inverse
+
+
+def conceal(
+    ws: Tensor,
+    password: Password,
+    *,
+    salt: bytes,
+    params: Mapping[str, Any],
+    geometry: Mapping[str, Any],
+    prior: Prior | None = None,
+    statistics: WStatistics | None = None,
+    nonce: bytes | None = None,
+) -> Sealed:
+    """Hide a code under a password so that no guess of it shows as wrong.
+
+    Args:
+        ws: (1, rows, D). It is rounded: pass it through ``quantise`` of the prior
+            before drawing the picture to have the two agree. A wrong password gives
+            rows that agree as a person's do, so the person's own code is better
+            hidden than the edited one.
+        password: the sum of all that were used.
+        salt: 16 bytes, as used for typed passwords; fresh for each picture.
+        params: public settings of the cipher, JSON-able; "num_bits" is checked.
+        geometry: place of the face in the picture, JSON-able.
+        prior: of codes; ``HoneyPrior()`` where none is given.
+        statistics: of w; those in the package where none are given.
+        nonce: 12 bytes, which must never serve twice with one salt and password;
+            random where none are given.
+
+    Raises:
+        PasswordError: passwords that cancel out.
+        ValueError: a bad shape, salt or nonce, or numbers that are not finite.
+    """
+    if password.is_zero:
+        raise PasswordError(
+            "these passwords cancel out, so nothing would be hidden; "
+            "leave one of them out."
+        )
+    nonce = secrets.token_bytes(NONCE_BYTES) if nonce is None else nonce
+    _check(ws, salt, nonce)
+    prior = HoneyPrior() if prior is None else prior
+    stats = WStatistics.load() if statistics is None else statistics
+    # One hidden bit says which of the pair e, -e it was.
+    plain = prior.to_bytes(_values(ws), password.is_canonical, stats)
+    payload = _keystream(password, salt, nonce, plain)
+    notes = dict(params), dict(geometry)
+    shape = ws.shape[1], ws.shape[2]
+    fingerprint = stats.fingerprint()
+    return Sealed("honey", salt, *notes, payload, shape, nonce, prior, fingerprint)
+
+
+def lay_open(
+    ws: Tensor, *, salt: bytes, params: Mapping[str, Any], geometry: Mapping[str, Any]
+) -> Sealed:
+    """Hold a code (1, rows, D) in clear; arguments and errors as for ``conceal``."""
+    nonce = bytes(NONCE_BYTES)
+    _check(ws, salt, nonce)
+    payload = zlib.compress(_values(ws).numpy().astype("<f4").tobytes(), 9)
+    shape = ws.shape[1], ws.shape[2]
+    return Sealed("open", salt, dict(params), dict(geometry), payload, shape, nonce)
+
+
+def seal(image: Tensor, *sealed: Sealed) -> bytes:
+    """PNG file bytes of ``image`` (1, 3, H, W) with each of ``sealed`` in a chunk."""
+    return png_bytes(image, [(CHUNK, pack(one)) for one in sealed])
+
+
+def pack(sealed: Sealed) -> bytes:
+    """The chunk's bytes, for ``seal``: head, salt, nonce, JSON, payload, digest.
+
+    Raises:
+        ValueError: values that JSON cannot hold.
+    """
+    notes: dict[str, Any] = {"params": sealed.params, "geometry": sealed.geometry}
+    if sealed.prior is not None:
+        notes |= {"prior": sealed.prior.to_dict(), "statistics": sealed.fingerprint}
+    text = json.dumps(notes, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    mode, length = MODE_BYTES[sealed.mode], len(text.encode())
+    head = HEAD.pack(VERSION, mode, *sealed.shape, length)
+    body = head + sealed.salt + sealed.nonce + text.encode() + sealed.payload
+    return body + hashlib.sha256(body).digest()
+
+
+def _check(ws: Tensor, salt: bytes, nonce: bytes) -> None:
+    check_shape(ws, 1, None, None, name="ws")
+    if not ws.isfinite().all():
+        raise ValueError("ws holds values that are not finite; invert again.")
+    if (len(salt), len(nonce)) != (SALT_BYTES, NONCE_BYTES):
+        raise ValueError(
+            f"expected a salt of {SALT_BYTES} and a nonce of {NONCE_BYTES} bytes, got "
+            f"{len(salt)} and {len(nonce)}; make the salt with new_salt()."
+        )
+
+
+def _values(ws: Tensor) -> Tensor:
+    return ws[0].detach().cpu().float()
+
+
+def unseal(data: bytes) -> Sealed:
+    """Read what ``seal`` wrote into a PNG file, where that is one code.
+
+    Raises:
+        SealedError: as ``unseal_all`` does, and for several codes.
+    """
+    found = unseal_all(data)
+    if len(found) > 1:
+        raise SealedError(
+            f"this file holds {len(found)} encrypted faces; read them with unseal_all."
+        )
+    return found[0]
+
+
+def unseal_all(data: bytes) -> list[Sealed]:
+    """Read what ``seal`` wrote into the bytes of a PNG file, in the same order.
+
+    Raises:
+        SealedError: not a PNG, no code in it, a damaged file, or one made by a
+            newer version. A wrong password is never noticed, here or later.
+    """
+    try:
+        bodies = [body for kind, body in read_png_chunks(data) if kind == CHUNK]
+    except ImageError as error:
+        raise SealedError(str(error)) from error
+    if not bodies:
+        raise SealedError(
+            "this PNG carries no FaceRSA code: it was not encrypted here, was saved "
+            "by another program, or was made with --chunk none; use the original "
+            "file, or try --from-pixels."
+        )
+    found = [unpack(body) for body in bodies]
+    if len({sealed.salt for sealed in found}) < len(found):
+        raise SealedError(_DAMAGED.format("two codes under one salt"))
+    return found
+
+
+def unpack(body: bytes) -> Sealed:
+    """The inverse of ``pack``; raises ``SealedError`` as ``unseal`` does."""
+    if body and body[0] != VERSION:
+        raise SealedError(
+            f"this file has format {body[0]} and this program reads {VERSION}: "
+            "upgrade facersa, or get an intact copy of the file."
+        )
+    start = HEAD.size + SALT_BYTES + NONCE_BYTES
+    stored, digest = body[:-DIGEST_BYTES], body[-DIGEST_BYTES:]
+    if len(stored) < start or hashlib.sha256(stored).digest() != digest:
+        raise SealedError(_DAMAGED.format("its digest does not match"))
+    _, mode, rows, size, length = HEAD.unpack_from(stored)
+    payload = stored[start + length :]
+    try:
+        name = {byte: name for name, byte in MODE_BYTES.items()}[mode]
+        if not (0 < rows <= MAX_ROWS and 0 < size <= MAX_SIZE and length <= MAX_JSON):
+            raise ValueError("shape")
+        notes = json.loads(stored[start : start + length])
+        params, geometry = dict(notes["params"]), dict(notes["geometry"])
+        prior = fingerprint = None
+        if name == "honey":
+            prior, fingerprint = _prior(notes["prior"]), str(notes["statistics"])
+            if len(payload) != prior.payload_bytes(rows, size):
+                raise ValueError("length")
+    except _SENSELESS as error:
+        raise SealedError(_DAMAGED.format("its header makes no sense")) from error
+    salt = stored[HEAD.size : HEAD.size + SALT_BYTES]
+    nonce = stored[HEAD.size + SALT_BYTES : start]
+    return Sealed(
+        name, salt, params, geometry, payload, (rows, size), nonce, prior, fingerprint
+    )
+
+
+def _prior(stored: Mapping[str, Any]) -> Prior:
+    if "compact" not in stored:
+        numbers: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in stored.items()
+        }
+        return HoneyPrior(**numbers)
+    if (table := CompactCode.load()).fingerprint() != stored["compact"]:
+        raise ValueError("another table of bits")
+    return table
+
+
+def _keystream(password: Password, salt: bytes, nonce: bytes, data: bytes) -> bytes:
+    """``data`` XOR ChaCha20 (RFC 8439, from block 0): its own inverse."""
+    key = stretch(password.shared_secret(), salt, 32)
+    cipher = Cipher(algorithms.ChaCha20(key, bytes(4) + nonce), mode=None)
+    return cipher.encryptor().update(data)

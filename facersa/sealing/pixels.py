@@ -1,0 +1,233 @@
+"""The code in the pixels: an encrypted picture that has lost its chunk.
+
+A picture does not determine the code it was drawn from: codes that paint the same
+pixels differ by more than their own size. So the pixels must carry the code, and a
+watermark does (see ``watermark``). It holds what the chunk of a honey file holds, in
+the same ciphertext: the code in half a kilobyte (see ``compact``), the salt, the
+settings of the cipher and the place of the face. Reed-Solomon coding mends the bits
+that JPEG turns over, and a checksum over the ciphertext tells whether all was mended.
+Nothing here depends on the password, so a wrong one is not noticed.
+
+There is room for one face. Of several, the first that was encrypted for it has it.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from reedsolo import ReedSolomonError, RSCodec
+from torch import Tensor
+
+from facersa.cipher.password import SALT_BYTES
+from facersa.errors import SealedError
+from facersa.generator.statistics import WStatistics
+from facersa.photo.images import decode_image, jpeg_bytes, resize
+from facersa.sealing.chunk import Sealed
+from facersa.sealing.compact import CompactCode
+from facersa.sealing.watermark import CAPACITY, MIN_SIDE, STEPS, embed, read
+
+VERSION = 1  # also of the table in ``CompactCode.load``
+
+NONCE = b"facersa pix1"  # one salt a picture, so one nonce for all
+
+CIPHERS = ("rotation", "steered", "faithful", "ring")
+
+# Bits beside the cipher's number, for what changes how a face is painted back. Where
+# none is set the mark is as it always was; versions before them ask for an upgrade.
+FLAGS = {"others": 0x40, "detail": 0x20}
+
+# version, cipher, bits, rows as a mask, context row, kappa, weights; salt; place
+HEAD = struct.Struct(f">BBHIBd8s{SALT_BYTES}s4f")
+
+BLOCK_BYTES, PARITY = 255, 64  # Reed-Solomon: 32 wrong bytes a block are mended
+
+BLOCKS = CAPACITY // 8 // BLOCK_BYTES
+
+DATA_BYTES = BLOCKS * (BLOCK_BYTES - PARITY)
+
+CHECK_BYTES = 4
+
+PAYLOAD_BYTES = DATA_BYTES - HEAD.size - CHECK_BYTES
+
+CODE_BITS = 8 * PAYLOAD_BYTES - 1  # and one bit for which of the pair it was
+
+ERASED = (0, 24, 48)  # least clear bytes of a block to give up, tried in turn
+
+
+def write(image: Tensor, sealed: Sealed) -> Tensor | None:
+    """Put what ``sealed`` holds into the pixels of a picture (1, 3, H, W).
+
+    The mark is the faintest that is still read after JPEG 75 and a copy of half the
+    size. Where none is, which is so in small pictures, that of JPEG 75 must do.
+
+    Returns:
+        The marked picture, or None where the picture is too small for a code.
+
+    Raises:
+        ValueError: ``sealed`` does not hold a compact code.
+    """
+    if not isinstance(sealed.prior, CompactCode) or sealed.nonce != NONCE:
+        raise ValueError("the pixels hold compact codes only; seal with one.")
+    if min(image.shape[-2:]) < MIN_SIDE:
+        return None
+    message = _message(sealed)
+    protected = RSCodec(PARITY, nsize=BLOCK_BYTES).encode(message)
+    bits = np.zeros(CAPACITY, dtype=np.uint8)
+    bits[: 8 * len(protected)] = np.unpackbits(np.frombuffer(protected, np.uint8))
+    spare: Tensor | None = None
+    for step in STEPS:
+        marked = embed(image, bits, step)
+        pressed = decode_image(jpeg_bytes(marked, quality=75))
+        if not _reads(pressed, step, message):
+            continue
+        spare = marked if spare is None else spare
+        half = image.shape[-2] // 2, image.shape[-1] // 2
+        if _reads(resize(pressed, half), step, message):
+            return marked
+    return spare
+
+
+def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
+    """Read from a picture (1, 3, H, W) what ``write`` put there.
+
+    Of the geometry "others" is only known to be: True, where squares should be.
+
+    Raises:
+        SealedError: there is nothing, or too much of it was lost.
+    """
+    for step in STEPS:
+        message = _mend(read(image, step))
+        if message is not None:
+            break
+    else:
+        raise SealedError(
+            "no code can be read from these pixels: the picture was not encrypted "
+            "here, or was cropped, shrunk or compressed too far; get a copy closer to "
+            "the original."
+        )
+    if message[0] != VERSION:
+        raise SealedError(
+            f"these pixels hold format {message[0]} and this program reads {VERSION}: "
+            "upgrade facersa."
+        )
+    height, width = image.shape[-2:]
+    params, salt, geometry = _unpack_settings(message, (height, width))
+    stats = WStatistics.load() if statistics is None else statistics
+    table = CompactCode.load()
+    rows, size = table.depths.shape
+    return Sealed(
+        "honey",
+        salt,
+        params,
+        geometry,
+        message[HEAD.size : -CHECK_BYTES],
+        (rows, size),
+        NONCE,
+        table,
+        stats.fingerprint(),
+    )
+
+
+def _message(sealed: Sealed) -> bytes:
+    head = _pack_settings(sealed.params, sealed.salt, sealed.geometry)
+    body = head + sealed.payload
+    message = body + _check(body)
+    if len(message) != DATA_BYTES:
+        raise ValueError(f"expected {DATA_BYTES} bytes, got {len(message)}.")
+    return message
+
+
+def _check(body: bytes) -> bytes:
+    return zlib.crc32(body).to_bytes(CHECK_BYTES, "big")
+
+
+def _reads(image: Tensor, step: float, message: bytes) -> bool:
+    return _mend(read(image, step)) == message
+
+
+def _mend(reading: np.ndarray) -> bytes | None:
+    """The message under readings (``CAPACITY``,) of its bits; None if it is lost."""
+    count = 8 * BLOCKS * BLOCK_BYTES
+    received = np.packbits(reading[:count] > 0).reshape(BLOCKS, BLOCK_BYTES)
+    clear = np.abs(reading[:count]).reshape(BLOCKS, BLOCK_BYTES, 8).min(-1)
+    parts = [_mend_block(b, c) for b, c in zip(received, clear, strict=True)]
+    message = b"".join(part for part in parts if part is not None)
+    whole = len(message) == DATA_BYTES
+    kept = whole and _check(message[:-CHECK_BYTES]) == message[-CHECK_BYTES:]
+    return message if kept else None
+
+
+def _mend_block(received: np.ndarray, clear: np.ndarray) -> bytes | None:
+    """One block of Reed-Solomon, (``BLOCK_BYTES``,) bytes and how clear each is."""
+    codec, doubt = RSCodec(PARITY, nsize=BLOCK_BYTES), clear.argsort().tolist()
+    for erased in ERASED:
+        try:
+            return bytes(codec.decode(received.tobytes(), erase_pos=doubt[:erased])[0])
+        except ReedSolomonError:
+            continue
+    return None
+
+
+def _pack_settings(
+    params: Mapping[str, Any], salt: bytes, geometry: Mapping[str, Any]
+) -> bytes:
+    rotates = params["cipher"] == "rotation"
+    name = "rotation" if rotates else params["mapper"]
+    flags = sum(bit for name, bit in FLAGS.items() if geometry.get(name))
+    return HEAD.pack(
+        VERSION,
+        CIPHERS.index(name) | flags,
+        params["num_bits"],
+        sum(1 << row for row in params["layers"]) if rotates else 0,
+        params["context"] if rotates else 0,
+        params["kappa"] if rotates else 0.0,
+        bytes(8) if rotates else bytes.fromhex(params["weights"]),
+        salt,
+        *_pack_place(geometry),
+    )
+
+
+def _unpack_settings(
+    body: bytes, size: tuple[int, int]
+) -> tuple[dict[str, Any], bytes, dict[str, Any]]:
+    _, first, bits, mask, context, kappa, weights, salt, *place = HEAD.unpack_from(body)
+    flags = {name: True for name, bit in FLAGS.items() if first & bit}
+    index = first & ~sum(FLAGS.values())
+    if index >= len(CIPHERS):
+        raise SealedError(
+            f"these pixels ask for cipher {index}, which this version does not know; "
+            "upgrade facersa."
+        )
+    params: dict[str, Any] = {"num_bits": bits}
+    if index == 0:
+        layers = [row for row in range(32) if mask >> row & 1]
+        params |= {"cipher": "rotation", "layers": layers}
+        params |= {"kappa": kappa, "context": context}
+    else:
+        params |= {"cipher": "mapper", "mapper": CIPHERS[index]}
+        params |= {"weights": weights.hex()}
+    return params, salt, _unpack_place(place, size) | flags
+
+
+def _pack_place(geometry: Mapping[str, Any]) -> Sequence[float]:
+    """Corner and upper edge of the face's square, in widths and heights."""
+    if not geometry:
+        return (0.0, 0.0, 0.0, 0.0)
+    height, width = geometry["photo_size"]
+    (x, y), _, _, (right, over) = geometry["quad"]
+    return (x / width, y / height, (right - x) / width, (over - y) / height)
+
+
+def _unpack_place(place: Sequence[float], size: tuple[int, int]) -> dict[str, Any]:
+    if not any(place):
+        return {}
+    height, width = size
+    x, y = place[0] * width, place[1] * height
+    across, over = place[2] * width, place[3] * height
+    corners = ((0, 0), (-over, across), (across - over, across + over), (across, over))
+    quad = [[x + right, y + down] for right, down in corners]
+    return {"quad": quad, "photo_size": [height, width]}

@@ -1,0 +1,1 @@
+"""Training: the paper's losses, one loop, and the networks it trains."""

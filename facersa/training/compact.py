@@ -1,0 +1,69 @@
+"""Fit the table of bits of the compact code: how much each coefficient shows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facersa.generator.mobile_stylegan import Generator, load_generator
+from facersa.generator.statistics import WStatistics, cosine_basis
+from facersa.judges.networks import IdentityJudge, load_identity, load_lpips
+from facersa.people import sample_stratum
+from facersa.sealing.compact import CompactCode, make_compact, photo_widths
+
+
+def visibility(
+    generator: Generator, codes: Tensor, identity: IdentityJudge, perceptual: Any
+) -> Tensor:
+    """How much each coefficient shows: (rows, D), mean square slope.
+
+    Of the training judge's embedding and of LPIPS features (normalised, as the
+    distance uses them), each divided by its total, on the preview. The slopes are
+    those of random projections, so their squares are right in the mean.
+
+    Args:
+        generator: paints previews, on the CPU.
+        codes: (B, rows, D) people.
+        identity: training judge.
+        perceptual: the LPIPS module.
+    """
+    stats, rng = WStatistics.load(), torch.Generator().manual_seed(0)
+    rows = codes.shape[1]
+    basis = cosine_basis(rows)
+    total = torch.zeros(2, rows, codes.shape[2])
+
+    def projected(x: Tensor) -> Tensor:
+        return (x * (torch.randint(2, x.shape, generator=rng) * 2 - 1)).sum()
+
+    for ws in codes:
+        found = (basis @ stats.whiten(ws)).requires_grad_(True)
+        painted = generator.preview(stats.unwhiten(basis.T @ found).float()[None])
+        levels = perceptual.net(perceptual.scaling_layer(painted))
+        seen = [
+            projected(x / (x.square().sum(1, keepdim=True) + 1e-10).sqrt())
+            / math.sqrt(x[0, 0].numel())
+            for x in levels
+        ]
+        for index, what in enumerate(
+            (projected(identity.embed(painted)), torch.stack(seen).sum())
+        ):
+            (slope,) = torch.autograd.grad(what, found, retain_graph=True)
+            total[index] += slope.square()
+    return (total / total.sum((1, 2), keepdim=True)).sum(0)
+
+
+def train_compact(num_bits: int, *, people: int = 24) -> CompactCode:
+    """The shipped table, made anew: half of the people in W, half row-mixed."""
+    generator = load_generator()
+    half = people // 2
+    codes = torch.cat(
+        [
+            sample_stratum(generator, stratum, 0.85, half, first_seed=first)
+            for stratum, first in (("W", 910_000), ("row-mixed", 911_000))
+        ]
+    )
+    shown = visibility(generator, codes, load_identity(), load_lpips("alex"))
+    return make_compact(shown, photo_widths(*shown.shape), num_bits)

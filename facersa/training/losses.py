@@ -1,0 +1,293 @@
+"""The three groups of losses that teach a mapper the properties (section 3.3).
+
+Pure functions of what frozen networks see in a picture, a ``View``. The paper
+names the terms and leaves weights, margins and schedules unpublished; those
+here are ours, in ``LossWeights``. Parsing is measured by ``GeneratorParser``, not
+by BiSeNet, unless the user has a file of its weights (``facersa train --bisenet``).
+
+A view may come from the surrogate network of ``surrogate`` and then has no
+picture; the terms that compare pixels compare whitened codes instead, and
+LPIPS, parsing and the critic are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facersa.cipher.base import SLOPE, W_DIM
+
+Figures = dict[str, Tensor]
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+class View(NamedTuple):
+    """A batch of codes and what the frozen networks see in their pictures.
+
+    code: (B, rows, A) edited rows in whitened coordinates; identity: (B, 512) of
+    length 1; points: (B, 68, 2) in sides; picture: (B, 3, R, R) in [-1, 1] or
+    None; parts: (B, K, S, S) shares of the parts of a face, or None; texture:
+    (B, F), what a critic reads, or None; natural: (B,) its logits, or None.
+    """
+
+    code: Tensor
+    identity: Tensor
+    landmarks: Tensor
+    picture: Tensor | None = None
+    parts: Tensor | None = None
+    texture: Tensor | None = None
+    natural: Tensor | None = None
+
+    def part(self, start: int, end: int) -> View:
+        """The views of members ``start`` to ``end`` - 1 of the batch."""
+        members: Any = (None if x is None else x[start:end] for x in self)
+        return View(*members)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms, and two margins.
+
+    Attributes:
+        different: identity difference.
+        floor: cosine below which faces are different enough.
+        recover_id: identity recovery.
+        recover_pixels: pixel (or code) L2 of what should be equal.
+        recover_code: L2 of the codes of what should be equal: beyond the paper's list.
+        code: size of the change of the edited rows.
+        radius: edited rows farther out than typical codes.
+        outliers: single coordinates farther out than typical codes.
+        landmarks: their distance.
+        lpips: perceptual distance.
+        parts: face parsing.
+        natural: what the critic says: beyond the paper's list.
+        reader: reading the password back.
+        hinge: least distance between the codes two passwords give.
+        margin: of that hinge, in standard deviations of w per coordinate.
+    """
+
+    different: float = 3.0
+    floor: float = 0.1
+    recover_id: float = 1.0
+    recover_pixels: float = 1.0
+    recover_code: float = 0.0
+    code: float = 0.01
+    radius: float = 8.0
+    outliers: float = 30.0
+    landmarks: float = 5000.0
+    lpips: float = 0.5
+    parts: float = 0.2
+    natural: float = 0.0
+    reader: float = 0.0
+    hinge: float = 0.0
+    margin: float = 0.5
+
+
+def identity_difference(a: Tensor, b: Tensor, floor: float = 0.0) -> Tensor:
+    """mean max(cos(a, b) - floor, 0) of unit identities (B, 512): 0 if different.
+
+    Its gradient is zero at a = b: a network that changes nothing stays so.
+    """
+    return F.relu((a * b).sum(1) - floor).mean()
+
+
+def identity_recovery(a: Tensor, b: Tensor) -> Tensor:
+    """mean (1 - cos(a, b)) of unit identities (B, 512): 0 if the same."""
+    return (1 - (a * b).sum(1)).mean()
+
+
+def pixel_l2(a: View, b: View) -> Tensor:
+    """Mean squared difference of the pictures in [-1, 1], or else of the codes."""
+    if a.picture is None or b.picture is None:
+        return F.mse_loss(a.code, b.code)
+    return F.mse_loss(a.picture, b.picture)
+
+
+def landmark_l2(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared distance of points (B, 68, 2), in sides squared."""
+    return (a - b).square().sum(-1).mean()
+
+
+def code_size(code: Tensor, edited: Tensor) -> Tensor:
+    """Mean square change of whitened rows (B, rows, A): the w regularisation."""
+    return F.mse_loss(edited, code)
+
+
+def radius_excess(code: Tensor, edited: Tensor) -> Tensor:
+    """How far rows lie outside the shell of typical codes: (r / r0 - 1)+ squared.
+
+    r is the length of a whitened row (B, rows, A), and r0 that of the person's own
+    row or of a typical one of psi = .85, whichever is longer.
+    """
+    own = code.square().mean(-1).clamp_min(0.85**2)
+    return F.relu((edited.square().mean(-1) / own + 1e-8).sqrt() - 1).square().mean()
+
+
+def coordinate_outliers(code: Tensor, edited: Tensor, limit: float = 2.0) -> Tensor:
+    """How far single coordinates lie outside +-limit: mean max(|z'| - limit, 0)^2.
+
+    A row (B, rows, A) of a typical length may still be one that no person has: far
+    out along a few axes. A person's own coordinate beyond the limit counts as one.
+    """
+    return F.relu(edited.abs() - code.abs().clamp_min(limit)).square().mean()
+
+
+def parsing_divergence(a: Tensor, b: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of shares of parts (B, K, S, S), a from b, mean.
+
+    sum_k a_k log(a_k / b_k) at every place: 0 where both parse the same.
+    """
+    eps = 1e-6
+    return (a * ((a + eps).log() - (b + eps).log())).sum(1).mean()
+
+
+def unnatural(logits: Tensor) -> Tensor:
+    """mean log(1 + exp(-l)) of a critic's logits (B,): 0 where it is sure of nature."""
+    return F.softplus(-logits).mean()
+
+
+def password_hinge(a: Tensor, b: Tensor, margin: float) -> Tensor:
+    """mean max(margin - rms(a - b), 0): two passwords must give different codes."""
+    distance = ((a - b).square().mean((1, 2)) + 1e-8).sqrt()
+    return F.relu(margin - distance).mean()
+
+
+def password_reading(logits: Tensor, code: Tensor) -> Tensor:
+    """Binary cross-entropy of reading bits (B, N) back; sums have no bits.
+
+    Raises:
+        ValueError: ``code`` holds other values than -1/2 and 1/2.
+    """
+    if not torch.equal(code.abs(), torch.full_like(code, 0.5)):
+        raise ValueError("only fresh passwords have bits to read back; pass such.")
+    return F.binary_cross_entropy_with_logits(logits, code + 0.5)
+
+
+def quality(
+    original: View, other: View, weights: LossWeights, lpips: Distance | None = None
+) -> Figures:
+    """Everything but identity stays: landmarks, code size, LPIPS, parsing, nature."""
+    found = {
+        "landmarks": weights.landmarks
+        * landmark_l2(original.landmarks, other.landmarks),
+        "code": weights.code * code_size(original.code, other.code),
+        "radius": weights.radius * radius_excess(original.code, other.code),
+        "outliers": weights.outliers * coordinate_outliers(original.code, other.code),
+    }
+    if original.picture is not None and other.picture is not None:
+        if lpips is not None:
+            distance = lpips(original.picture, other.picture).mean()
+            found["lpips"] = weights.lpips * distance
+        if original.parts is not None and other.parts is not None:
+            gap = parsing_divergence(original.parts, other.parts)
+            found["parts"] = weights.parts * gap
+    if other.natural is not None:
+        found["natural"] = weights.natural * unnatural(other.natural)
+    return found
+
+
+def single_loss(
+    views: Mapping[str, View], weights: LossWeights, lpips: Distance | None = None
+) -> Figures:
+    """L_single over "I", "Ie1", "Ie2", "Ie1d'" (a wrong password) and "Ie1d1".
+
+    sum of identity_difference over (I, Ie1), (I, Ie2), (I, Ie1d'), (Ie1, Ie2)
+    and, beyond the paper's list, (Ie1, Ie1d')
+    + recovery of I from Ie1d1 (pixels and identity)
+    + quality of every picture made
+    """
+    pairs = [("I", "Ie1"), ("I", "Ie2"), ("I", "Ie1d'"), ("Ie1", "Ie2")]
+    pairs.append(("Ie1", "Ie1d'"))
+    different = [
+        identity_difference(views[a].identity, views[b].identity, weights.floor)
+        for a, b in pairs
+    ]
+    parts = [{"different": weights.different * torch.stack(different).mean()}]
+    parts.append(_recovery(views["I"], views["Ie1d1"], weights))
+    made = ["Ie1", "Ie2", "Ie1d'"]
+    parts += [_share(quality(views["I"], views[k], weights, lpips), 3) for k in made]
+    gap = password_hinge(views["Ie1"].code, views["Ie2"].code, weights.margin)
+    parts.append({"hinge": weights.hinge * gap})
+    return _total(parts)
+
+
+def sequential_loss(
+    chain: Sequence[View], weights: LossWeights, lpips: Distance | None = None
+) -> Figures:
+    """L_seq over I^0 ... I^2m: e_1 ... e_m, then d_m ... d_1, one after the other.
+
+        mean over k < m of the recovery of I^k in I^(2m-k)
+        + quality of I^1 ... I^m
+        + identity_difference of every two of I^0 ... I^m
+
+    Raises:
+        ValueError: not 2m + 1 views with m from 2 to 4.
+    """
+    m = len(chain) // 2
+    if len(chain) != 2 * m + 1 or not 2 <= m <= 4:
+        raise ValueError(f"a chain of m = 2 to 4 pairs has 2m + 1, got {len(chain)}.")
+    parts = []
+    for k in range(m):
+        parts.append(_share(_recovery(chain[k], chain[2 * m - k], weights), m))
+    for k in range(1, m + 1):
+        parts.append(_share(quality(chain[0], chain[k], weights, lpips), m))
+    pairs = list(combinations(chain[: m + 1], 2))
+    different = [
+        identity_difference(a.identity, b.identity, weights.floor) for a, b in pairs
+    ]
+    parts.append({"different": weights.different * torch.stack(different).mean()})
+    return _total(parts)
+
+
+def associated_loss(chain: View, direct: View, weights: LossWeights) -> Figures:
+    """L_asso: one summed password gives what the chain of its terms gives.
+
+    ``chain`` is I^j, reached from I^(i-1) by e_i ... e_j, and ``direct`` is I^(i-1)
+    under e_i + ... + e_j, j > i: recovery of identity and pixels.
+    """
+    return _recovery(chain, direct, weights)
+
+
+def _recovery(a: View, b: View, weights: LossWeights) -> Figures:
+    return {
+        "recover_id": weights.recover_id * identity_recovery(a.identity, b.identity),
+        "recover_pixels": weights.recover_pixels * pixel_l2(a, b),
+        "recover_code": weights.recover_code * F.mse_loss(a.code, b.code),
+    }
+
+
+def _share(figures: Figures, parts: int) -> Figures:
+    return {name: value / parts for name, value in figures.items()}
+
+
+def _total(parts: Sequence[Figures]) -> Figures:
+    total: Figures = {}
+    for figures in parts:
+        for name, value in figures.items():
+            total[name] = total[name] + value if name in total else value
+    return total
+
+
+class PasswordReader(nn.Module):
+    """Training aid: guess the password (B, N) from the first edited row (B, 512)."""
+
+    def __init__(self, num_bits: int = 16) -> None:
+        super().__init__()
+        self.network = nn.Sequential(
+            nn.Linear(W_DIM, 64),
+            nn.LeakyReLU(SLOPE),
+            nn.Linear(64, num_bits),
+            nn.LeakyReLU(SLOPE),
+            nn.Linear(num_bits, num_bits),
+        )
+
+    def forward(self, row: Tensor) -> Tensor:
+        """Logits: positive where the bit is +1/2."""
+        return self.network(row)

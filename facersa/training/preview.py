@@ -1,0 +1,123 @@
+"""Training the preview head: from features of block 4 to small pictures.
+
+The teacher is the generator itself: its full pictures, shrunk to 256 x 256. No
+photograph is needed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facersa.generator.mobile_stylegan import PREVIEW_BLOCKS, Generator, PreviewHead
+from facersa.generator.openvino import Renderer
+from facersa.judges.networks import IdentityJudge
+from facersa.ops import haar_analysis
+from facersa.people import TRAIN_SEED, varied_codes
+from facersa.photo.images import from_uint8, resize
+from facersa.training.loop import TrainConfig
+from facersa.training.pool import render_pool
+
+
+class HeadTask:
+    """Train the preview head: features of block 4 to the picture at 256 x 256.
+
+    The loss is the mean square error, that of the half-size low band again
+    (which is what a judge sees), and the identity distance to the full picture.
+
+    Args:
+        generator: frozen but for its head.
+        judge: training judge of identity.
+    """
+
+    name = "preview_head"
+    low_weight = 1.0
+    identity_weight = 0.05
+
+    def __init__(self, generator: Generator, judge: IdentityJudge) -> None:
+        self.generator, self.judge = generator, judge
+        self.module = generator.head.requires_grad_(True)
+        # Ridge regression has found the best linear read; only the rest descends.
+        self.module.linear.requires_grad_(False)
+
+    @property
+    def product(self) -> PreviewHead:
+        """What ships: the head."""
+        return self.module
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Nothing beyond the configuration."""
+        return {}
+
+    def prepare(self, config: TrainConfig, folder: Path) -> None:
+        """Render the pool and set the linear part by ridge regression."""
+        self.batch = config.batch
+        self.codes = varied_codes(self.generator, config.pool, TRAIN_SEED + config.seed)
+        self.pixels = render_pool(self.generator, self.codes, folder / "pool")
+        if not (folder / "state").exists():
+            self._fit_linear(min(48, config.pool))
+
+    def inputs(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the head reads, without gradients."""
+        with torch.no_grad():
+            features = self.generator.synthesis.features(codes, PREVIEW_BLOCKS)
+            return self.generator.head_inputs(features, codes)
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Of ``batch`` random members of the pool."""
+        picked = torch.randint(len(self.codes), (self.batch,), generator=rng)
+        codes = self.codes[picked]
+        target = from_uint8(self.pixels[picked].numpy()).to(codes.device)
+        picture = self.module(*self.inputs(codes))
+        mse = F.mse_loss(picture, target)
+        low = F.mse_loss(F.avg_pool2d(picture, 2), F.avg_pool2d(target, 2))
+        cosine = (self.judge.embed(picture) * self.judge.embed(target)).sum(1).mean()
+        loss = mse + self.low_weight * low + self.identity_weight * (1 - cosine)
+        return loss, {"mse": mse.item(), "low": low.item(), "id_raw": cosine.item()}
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """Low-band R^2 and training-judge cosine on people never seen, at most 64."""
+        count = min(64, len(self.codes))
+        codes = varied_codes(self.generator, count, seed=0)
+        renderer = Renderer(self.generator)
+        cosines, errors, lows = [], [], []
+        for code, full in zip(codes.split(1), renderer.stream(codes), strict=True):
+            target = resize(full, 256)
+            picture = self.module(*self.inputs(code))
+            cosines.append((self.judge.embed(picture) * self.judge.embed(target)).sum())
+            low = F.avg_pool2d(target, 2)
+            errors.append((F.avg_pool2d(picture, 2) - low).square().mean())
+            lows.append(low)
+        total = torch.cat(lows).var(dim=(0, 2, 3)).mean()
+        return {
+            "people": float(count),
+            "low_band_r2": float(1 - torch.stack(errors).mean() / total),
+            "id_raw_mean": float(torch.stack(cosines).mean()),
+            "id_raw_min": float(torch.stack(cosines).min()),
+        }
+
+    @torch.no_grad()
+    def _fit_linear(self, count: int, ridge: float = 1e-3) -> None:
+        """Least squares from features to Haar bands, on every fourth position."""
+        gram: Tensor | float = 0.0
+        cross: Tensor | float = 0.0
+        for i in range(count):
+            features, modulated, _ = self.inputs(self.codes[i : i + 1])
+            x = torch.cat([features, modulated], 1)[..., ::4, ::4].flatten(2)[0].T
+            x = torch.cat([x, x.new_ones(len(x), 1)], 1).double()
+            target = from_uint8(self.pixels[i].numpy()).to(x.device)
+            y = haar_analysis(target)[..., ::4, ::4].flatten(2)[0].T.double()
+            gram, cross = gram + x.T @ x, cross + x.T @ y
+        assert isinstance(gram, Tensor)
+        scale = ridge * gram.diagonal().mean()
+        eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        solution = torch.linalg.solve(gram + scale * eye, cross).float()
+        weight, bias = self.module.linear.parameters()
+        weight.copy_(solution[:-1].T[:, :, None, None])
+        bias.copy_(solution[-1])

@@ -1,0 +1,158 @@
+"""Foreign files: tensors come out, code never runs, errors are one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load
+
+from facersa.assets import readers
+from facersa.assets.readers import read_torch_file, tensors_under
+from facersa.errors import AssetError, CheckpointError
+
+
+def test_numpy_pickles_are_read() -> None:
+    value = {"a": [np.arange(4, dtype=np.float32)], "b": {"c": np.ones((2, 2))}}
+    out = readers.read_numpy_pickle(pickle.dumps(value))
+    np.testing.assert_array_equal(out["a"][0], value["a"][0])
+    np.testing.assert_array_equal(out["b"]["c"], np.ones((2, 2)))
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch should-not-exist",)
+
+
+def test_pickles_that_run_code_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AssetError, match="refused"):
+        readers.read_numpy_pickle(pickle.dumps({"a": Evil()}))
+    assert not (tmp_path / "should-not-exist").exists()
+    with pytest.raises(AssetError, match="damaged"):
+        readers.read_numpy_pickle(b"\x80\x04nonsense")
+
+
+def test_lpips_kernels_are_turned_to_torch_layout() -> None:
+    trunk = {
+        f"Conv_{i}": {
+            "kernel": np.full((3, 5, 2, 4), i, np.float32),
+            "bias": np.ones(4),
+        }
+        for i in range(5)
+    }
+    trunk["Conv_1"]["kernel"] = np.arange(120, dtype=np.float32).reshape(3, 5, 2, 4)
+    checkpoint: dict[str, Any] = {"AlexNet_0": trunk}
+    for k in range(5):
+        checkpoint[f"NetLinLayer_{k}"] = {"Conv_0": {"kernel": np.ones((1, 1, 6, 1))}}
+    out = load(readers.lpips_trunk(pickle.dumps(checkpoint)))
+    assert out["features.3.weight"].shape == (4, 2, 3, 5)
+    assert out["features.3.weight"][1, 0, 2, 4] == trunk["Conv_1"]["kernel"][2, 4, 0, 1]
+    assert out["lin4.weight"].shape == (1, 6, 1, 1)
+    with pytest.raises(AssetError, match="not an LPIPS checkpoint"):
+        readers.lpips_trunk(pickle.dumps({"Other": {}}))
+
+
+IR = b"""<net><layers>
+<layer id="0" name="in" type="Parameter"/>
+<layer id="1" name="w" type="Const">
+  <data element_type="f32" shape="2, 2" offset="4" size="16"/></layer>
+<layer id="2" name="Gemm_1" type="MatMul"/>
+<layer id="3" name="k" type="Const">
+  <data element_type="i64" shape="1" offset="0" size="4"/></layer>
+</layers><edges>
+<edge from-layer="0" from-port="0" to-layer="2" to-port="0"/>
+<edge from-layer="3" from-port="0" to-layer="2" to-port="2"/>
+<edge from-layer="1" from-port="0" to-layer="2" to-port="1"/>
+</edges></net>"""
+
+
+def test_openvino_constants_are_found_through_the_graph() -> None:
+    weights = np.array([9, 1, 2, 3, 4], "<f4").tobytes()
+    net = readers.OpenVinoWeights(IR, weights)
+    np.testing.assert_array_equal(net.constant_of("Gemm_1"), [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(
+        net.upstream_constant("Gemm_1", (2, 2)), [[1, 2], [3, 4]]
+    )
+    with pytest.raises(AssetError, match="wrong version"):
+        net.constant_of("Gemm_2")
+    with pytest.raises(AssetError, match="no constant"):
+        net.upstream_constant("Gemm_1", (5,))
+
+
+class Malicious:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_and_plain_values_come_back(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "weights.pt"
+    content = {
+        "state_dict": {"encoder.a": torch.arange(3).half(), "decoder.a": torch.ones(1)},
+        "opts": argparse.Namespace(size=32, name="x"),
+        "step": 7,
+    }
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    back = read_torch_file(path)
+    assert (back["opts"].size, back["opts"].name, back["step"]) == (32, "x", 7)
+    encoder = tensors_under(back, "state_dict", "encoder.")
+    assert list(encoder) == ["a"]
+    assert encoder["a"].dtype == torch.float32
+    assert encoder["a"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
+    path, proof = tmp_path / "evil.pt", tmp_path / "proof"
+    content = {"g_ema": {"a": torch.ones(1)}, "opts": Malicious(proof)}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match="cannot be read safely"):
+        read_torch_file(path)
+    assert not proof.exists()
+    torch.load(path, weights_only=False)  # the file does attack a careless reader
+    assert proof.exists()
+
+
+def test_a_namespace_is_trusted_only_while_reading(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({"opts": argparse.Namespace(a=1)}, path)
+    read_torch_file(path)
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.pt", tmp_path):
+        with pytest.raises(CheckpointError, match="is not a file"):
+            read_torch_file(path)
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({"g_ema": {"a": torch.ones(100)}}, path)
+    data = path.read_bytes()
+    for damaged in (b"", b"not a checkpoint", data[: len(data) // 2], data[100:]):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError) as caught:
+            read_torch_file(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {}, {"a": 3}])
+def test_what_is_not_there_is_empty(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "foreign.pt"
+    torch.save(content, path)
+    assert tensors_under(read_torch_file(path), "a") == {}

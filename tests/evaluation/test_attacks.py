@@ -1,0 +1,57 @@
+"""Tests of the attacks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from facersa.cipher.catalogue import SteeredMapper
+from facersa.cipher.password import Password
+from facersa.cipher.rotation import RotationCipher
+from facersa.evaluation.attacks import copy_row, tell_apart, typicality
+from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.statistics import WStatistics
+
+
+def test_a_code_in_w_comes_back_whole_without_a_password(generator: Generator) -> None:
+    ws = generator.sample([8], 0.85)
+    cipher = RotationCipher()
+    edited = cipher(ws, Password.random(seed=1).code)
+    assert (edited - ws).abs().max() > 0.1
+    assert torch.equal(copy_row(edited, cipher.layers, 9), ws)
+
+
+def test_an_edited_row_is_no_source() -> None:
+    with pytest.raises(ValueError, match="row 5 is edited"):
+        copy_row(torch.zeros(1, 16, 512), (5, 6), 5)
+
+
+def test_telling_apart_finds_a_mark_and_nothing_where_there_is_none() -> None:
+    plain, encrypted = torch.randn(2, 40, 200)
+    chance = tell_apart(plain, encrypted)
+    assert chance.shape == (40,) and set(chance.tolist()) <= {0.0, 0.5, 1.0}
+    assert 0.3 < chance.mean() < 0.7
+    marked = encrypted.clone()
+    marked[:, :20] += 1.5
+    assert tell_apart(plain, marked).mean() > 0.95
+    with pytest.raises(ValueError, match="2 people"):
+        tell_apart(plain[:1], encrypted[:1])
+
+
+@pytest.mark.parametrize("kind", ["rotation", "steered"])
+def test_an_edited_code_in_clear_betrays_its_password(
+    kind: str, generator: Generator
+) -> None:
+    ws = generator.sample([8], 0.85)
+    cipher = RotationCipher(num_bits=16) if kind == "rotation" else SteeredMapper()
+    right = Password.random(16, seed=0)
+    guesses = [right, *(Password.random(16, seed=s) for s in range(1, 40))]
+    codes = torch.cat([guess.inverse.code for guess in guesses])
+    edited = cipher(ws, right.code)
+    known = {"layers": cipher.layers, "statistics": WStatistics.load()}
+    assert typicality(edited, codes, cipher=cipher, **known).argmin() == 0
+    if kind == "rotation":  # without a push every guess is as typical as another
+        plain = RotationCipher(num_bits=16, kappa=0.0)
+        edited = plain(ws, right.code)
+        lengths = typicality(edited, codes, cipher=plain, **known)
+        assert (lengths - lengths[0]).abs().max() < 1e-3

@@ -1,0 +1,113 @@
+"""Alignment: where FFHQ puts a face, the way back, and photos that will not do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facersa.errors import ImageError
+from facersa.photo.align import align, find_faces, find_squares
+from facersa.photo.faces import HeldOutFaces, load_held_out_faces
+from facersa.photo.square import Aligned, same_face
+
+
+@pytest.fixture(scope="module")
+def faces() -> HeldOutFaces:
+    return load_held_out_faces()
+
+
+@pytest.fixture
+def aligned(astronaut: Tensor, faces: HeldOutFaces) -> Aligned:
+    return align(astronaut, 512, faces=faces)
+
+
+def test_an_aligned_face_sits_where_ffhq_faces_sit(
+    aligned: Aligned, faces: HeldOutFaces
+) -> None:
+    """Eyes level near .47 of the height, a quarter of the side apart."""
+    points = faces.landmarks(aligned.image)[0]
+    left, right = points[36:42].mean(0), points[42:48].mean(0)
+    mouth = (points[48] + points[54]) / 2
+    assert abs(left[1] - right[1]) < 0.02
+    assert 0.2 < right[0] - left[0] < 0.27
+    middle = (left + right) / 2
+    assert middle.tolist() == pytest.approx([0.5, 0.475], abs=0.03)
+    assert mouth.tolist() == pytest.approx([0.5, 0.71], abs=0.04)
+
+
+def test_the_size_of_the_photo_does_not_matter(
+    astronaut: Tensor, aligned: Aligned, faces: HeldOutFaces
+) -> None:
+    """Six times larger, searched at reduced size: the same square."""
+    large = F.interpolate(astronaut, (3072, 3072), mode="bilinear")
+    found = align(large, 512, faces=faces)
+    assert found.photo_size == (3072, 3072)
+    assert np.abs(found.quad / 6 - aligned.quad).max() < 2.5
+
+
+def test_several_faces_ask_for_a_choice(
+    astronaut: Tensor, aligned: Aligned, faces: HeldOutFaces
+) -> None:
+    pair = torch.cat([astronaut, astronaut.flip(3)], dim=3)[:, :, :300]
+    with pytest.raises(
+        ImageError, match=r"2 face.*counted from the left \(0: x 17\d-2"
+    ):
+        align(pair, faces=faces)
+    with pytest.raises(ImageError, match="none has number 2"):
+        align(pair, faces=faces, face=2)
+    first = align(pair, 64, faces=faces, face=0)
+    second = align(pair, 64, faces=faces, face=1)
+    assert np.abs(first.quad - aligned.quad).max() < 3
+    mirrored = second.quad[[3, 2, 1, 0]] * [-1, 1] + [1024, 0]
+    assert np.abs(mirrored - aligned.quad).max() < 6
+    one = align(astronaut, 64, faces=faces, face=0)
+    np.testing.assert_array_equal(one.quad, aligned.quad)
+
+
+def test_a_face_knows_the_others_that_reach_into_its_square(
+    astronaut: Tensor, aligned: Aligned, faces: HeldOutFaces
+) -> None:
+    pair = torch.cat([astronaut, astronaut.flip(3)], dim=3)[:, :, :300]
+    first, second = find_squares(pair, faces)
+    assert align(pair, 64, faces=faces, face=0).others == ()  # too far away
+    near = torch.cat([astronaut[..., :290], astronaut[..., 150:]], dim=3)[:, :, :300]
+    one, two = find_squares(near, faces)
+    found = align(near, 64, faces=faces, face=0)
+    np.testing.assert_array_equal(found.others, [two.quad])
+    assert not same_face(one.quad, two.quad) and same_face(one.quad, one.quad + 5)
+    # Known squares are not looked for again, and keep their place in the order.
+    again = find_squares(near, faces, [two.quad + 3])
+    np.testing.assert_array_equal(again[1].quad, two.quad + 3)
+    assert len(again) == 2 and abs(again[1].box[0] - two.box[0]) < 0.3 * aligned.side
+    assert found.beside([two.quad + 3, found.quad - 2]).others == found.others
+
+
+def test_a_patch_of_cloth_is_no_face(astronaut: Tensor, faces: HeldOutFaces) -> None:
+    """Enlarged, dlib also scores the suit above 0; the clear face wins."""
+    assert len(find_faces(astronaut, faces)) == 1
+
+
+@pytest.mark.parametrize(
+    ("photo", "message"),
+    [
+        (torch.zeros(1, 3, 200, 200), "no face was found"),
+        (torch.zeros(1, 3, 63, 500), "63 pixels; at least 64 x 64"),
+        (torch.zeros(1, 3, 1, 1), "1 x 1 pixels"),
+        (torch.zeros(2, 3, 200, 200), "one photo"),
+        (torch.zeros(1, 1, 200, 200), "one photo"),
+    ],
+)
+def test_photos_that_will_not_do(
+    photo: Tensor, message: str, faces: HeldOutFaces
+) -> None:
+    with pytest.raises(ImageError, match=message):
+        align(photo, faces=faces)
+
+
+def test_a_tiny_face_is_refused(astronaut: Tensor, faces: HeldOutFaces) -> None:
+    half = F.interpolate(astronaut, (256, 256), mode="area")
+    with pytest.raises(ImageError, match="4. pixels wide.*closer photo"):
+        align(half, faces=faces)

@@ -1,0 +1,170 @@
+"""Tests of the image contract: what may come in, what may go out."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facersa.errors import ImageError
+from facersa.photo import images
+
+
+def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def sample(mode: str = "RGB") -> Image.Image:
+    levels = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    return Image.fromarray(levels).convert(mode)
+
+
+def test_uint8_round_trip_is_exact() -> None:
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    tensor = images.from_uint8(levels)
+    assert tensor.shape == (1, 3, 16, 16)
+    assert (tensor.min(), tensor.max()) == (-1, 1)
+    assert (images.to_uint8(tensor)[0] == levels).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "CMYK", "LA", "1"])
+def test_every_common_mode_becomes_rgb(mode: str) -> None:
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    tensor = images.decode_image(encode(sample(mode), kind))
+    assert tensor.shape == (1, 3, 12, 20)
+    assert tensor.dtype == torch.float32
+    assert tensor.abs().max() <= 1
+
+
+def test_sixteen_bit_grey_keeps_its_tones() -> None:
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    tensor = images.decode_image(encode(Image.fromarray(ramp), "PNG"))
+    expected = torch.from_numpy(ramp / 32767.5 - 1).float()
+    assert (tensor[0, 0] - expected).abs().max() < 0.005
+
+
+def test_alpha_is_laid_over_white() -> None:
+    clear = Image.new("RGBA", (4, 4), (200, 0, 0, 0))
+    assert images.decode_image(encode(clear, "PNG")).min() == 1
+
+
+def test_exif_orientation_is_applied_and_metadata_is_dropped(tmp_path: Path) -> None:
+    picture = sample()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    exif[0x010E] = "SECRET-DESCRIPTION"
+    data = encode(picture, "PNG", exif=exif)
+    tensor = images.decode_image(data)
+    assert tensor.shape == (1, 3, 20, 12)
+    upright = np.rot90(np.asarray(picture), k=-1)
+    assert (images.to_uint8(tensor)[0] == upright).all()
+    images.save_png(tensor, tmp_path / "out.png")
+    written = (tmp_path / "out.png").read_bytes()
+    assert b"SECRET" not in written
+    kinds = {kind for kind, _ in images.read_png_chunks(written)}
+    assert kinds == {b"IHDR", b"IDAT", b"IEND"}
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        (b"", "not a picture"),
+        (b"hello, this is text", "not a picture"),
+        (encode(sample(), "PNG")[:-40], "damaged"),
+        (encode(sample(), "JPEG")[:200], "damaged|not a picture"),
+    ],
+)
+def test_bad_files_give_one_clear_line(data: bytes, hint: str) -> None:
+    with pytest.raises(ImageError, match=hint) as caught:
+        images.decode_image(data)
+    assert "\n" not in str(caught.value)
+
+
+def test_huge_pictures_are_refused_before_they_are_decoded() -> None:
+    for size in ((20_000, 6_000), (20_000, 18_000)):
+        bomb = encode(Image.new("1", size), "PNG")
+        with pytest.raises(ImageError, match="million"):
+            images.decode_image(bomb)
+
+
+def test_a_stop_while_writing_leaves_no_crumbs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        images.write_atomic(tmp_path / "out.png", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_file_names_the_path(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="nowhere.png"):
+        images.load_image(tmp_path / "nowhere.png")
+
+
+def test_chunks_survive_and_every_damaged_byte_of_them_is_noticed() -> None:
+    tensor = images.decode_image(encode(sample(), "PNG"))
+    data = images.png_bytes(tensor, [(b"faRs", b"payload")])
+    assert (b"faRs", b"payload") in images.read_png_chunks(data)
+    torch.testing.assert_close(images.decode_image(data), tensor)
+    start = data.index(b"faRs")
+    for position in range(start, start + 15):
+        broken = bytearray(data)
+        broken[position] ^= 1
+        with pytest.raises(ImageError):
+            images.read_png_chunks(bytes(broken))
+    for cut in (len(data) - 1, start + 3, 12):
+        with pytest.raises(ImageError, match="cut short"):
+            images.read_png_chunks(data[:cut])
+    with pytest.raises(ImageError, match="not a PNG"):
+        images.read_png_chunks(b"GIF89a")
+
+
+def test_full_disk_leaves_the_old_file_and_no_crumbs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out.png"
+    target.write_bytes(b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ImageError, match="No space left"):
+        images.write_atomic(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_shrinking_takes_means_and_growing_stays_in_range() -> None:
+    image = torch.rand(1, 3, 8, 8) * 2 - 1
+    half = images.resize(image, 4)
+    torch.testing.assert_close(half[0, 0, 0, 0], image[0, 0, :2, :2].mean())
+    assert images.resize(image, 32).abs().max() <= 1
+
+
+def test_grid_lays_out_rows_on_white() -> None:
+    sheet = images.grid(torch.zeros(3, 3, 4, 4), columns=2, pad=1)
+    assert sheet.shape == (1, 3, 11, 11)
+    assert (sheet == 0).sum() == 3 * 3 * 16
+
+
+def test_grey_is_told_from_colour_also_after_jpeg() -> None:
+    rng = torch.Generator().manual_seed(0)
+    small = torch.rand(1, 3, 6, 6, generator=rng) * 2 - 1
+    colour = images.resize(small, 48)
+    grey = images.to_grey(colour)
+    assert images.is_grey(grey) and not images.is_grey(colour)
+    assert images.is_grey(images.decode_image(images.jpeg_bytes(grey, quality=60)))
+    red = torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    torch.testing.assert_close(
+        images.to_grey(red), torch.full((1, 3, 2, 2), 2 * 0.299 - 1)
+    )
