@@ -8,41 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from facersa.cipher.catalogue import Ciphers, Mapper, params_of
+from facersa.cipher.base import Cipher
+from facersa.cipher.catalogue import describe, load_cipher, restore
 from facersa.cipher.password import Secrets, new_salt
-from facersa.cipher.rotation import RotationCipher
-from facersa.errors import ImageError, PasswordError, SealedError
+from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.generator.mobile_stylegan import Generator, load_generator
 from facersa.generator.openvino import Renderer
 from facersa.generator.parts import BLOCKS as PARSED_BLOCKS
 from facersa.generator.parts import load_parser
+from facersa.generator.statistics import WStatistics
 from facersa.inversion.inverter import Inverter
 from facersa.inversion.search import ProjectConfig
 from facersa.photo.align import Found, align, find_squares
 from facersa.photo.background import match_background
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
-from facersa.photo.images import decode_image, is_grey, to_grey
+from facersa.photo.images import is_grey, to_grey
 from facersa.photo.paste import paste
 from facersa.photo.square import Aligned
-from facersa.sealing.chunk import Prior, Sealed, conceal, lay_open, unseal_all
+from facersa.sealing.chunk import Prior, Sealed, conceal, lay_open
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.honey import HoneyPrior
-from facersa.sealing.picture import (
-    assemble,
-    check_mark,
-    make_room,
-    marked,
-    pick,
-    place,
-    sealed_faces,
-)
-from facersa.sealing.pixels import NONCE, find
+from facersa.sealing.picture import EncryptedPicture, mark_of, place
+from facersa.sealing.pixels import NONCE
+
+Chunk = Literal["honey", "open", "none"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Inversion:
     Attributes:
         photo: (1, 3, H, W) in [-1, 1].
         aligned: the crop and where it lies in the photograph.
-        ws: (1, 16, 512) code.
+        ws: (1, rows, 512) code.
     """
 
     photo: Tensor
@@ -62,29 +59,38 @@ class Inversion:
 
 @dataclass(frozen=True)
 class Encrypted:
-    """The outcome of ``encrypt``.
+    """The outcome of ``encrypt`` or ``decrypt``.
 
     Attributes:
-        data: bytes of the PNG file, chunk included.
-        image: the picture in it, (1, 3, H, W).
-        face: the edited face alone, (1, 3, 1024, 1024).
+        picture: the file and what it carries.
+        face: the edited face alone, (1, 3, R, R).
         ws: its code.
-        in_pixels: whether the picture itself holds this code, chunk or no chunk.
+        in_pixels: whether the pixels hold this code as well.
     """
 
-    data: bytes = field(repr=False)
-    image: Tensor = field(repr=False)
+    picture: EncryptedPicture
     face: Tensor = field(repr=False)
     ws: Tensor = field(repr=False)
     in_pixels: bool = False
+
+    @property
+    def data(self) -> bytes:
+        """The PNG file, its chunks included."""
+        return self.picture.data
+
+    @property
+    def image(self) -> Tensor:
+        """The picture in the file, (1, 3, H, W)."""
+        return self.picture.image
 
 
 class FaceRSA:
     """Encrypt and decrypt the identity of a face in a photograph.
 
     Args:
-        generator: the frozen generator, with its preview head.
-        cipher: "rotation", "steered", "ring" or "faithful", see ``Ciphers``.
+        generator: the frozen generator; the shipped one by default.
+        cipher: a name of ``cipher.catalogue.CATALOGUE``.
+        weights: a file of a learned cipher's weights; the shipped ones by default.
         layers: rows of W+ that the rotation edits, 0-based.
         kappa: the rotation's push away from the person; None for its default.
 
@@ -97,50 +103,57 @@ class FaceRSA:
         generator: Generator | None = None,
         *,
         cipher: str = "rotation",
+        weights: str | Path | None = None,
         layers: Sequence[int] | None = None,
         kappa: float | None = None,
     ) -> None:
         self.generator = generator if generator is not None else load_generator()
         self.renderer = Renderer(self.generator)
-        self._ciphers = Ciphers(
-            cipher, self.generator.num_ws, layers=layers, kappa=kappa
-        )
-        self.statistics = self._ciphers.statistics
+        self.statistics = WStatistics.load()
+        self._options = {"layers": layers, "kappa": kappa, "weights": weights}
+        self._default = self._load(cipher, None)
         self._table = CompactCode.load()
         self._parser = load_parser(self.generator.w_avg.device)
-        self._faces: HeldOutFaces | None = None
-        self._inverter: Inverter | None = None
 
     @property
     def default_bits(self) -> int:
-        """Length of codes made from typed passwords, unless told otherwise."""
-        return self._ciphers.default_bits
+        """Length of codes made from typed passwords, unless another is asked for."""
+        return self._default.num_bits
 
-    def cipher(self, num_bits: int | None = None) -> RotationCipher | Mapper:
-        """The cipher for codes of ``num_bits``, with the errors of ``Ciphers.of``."""
-        return self._ciphers.of(num_bits)
+    def cipher(self, num_bits: int | None = None) -> Cipher:
+        """The cipher for codes of ``num_bits``, with the errors of ``load_cipher``."""
+        if num_bits in (None, self._default.num_bits):
+            return self._default
+        return self._load(self._default.name, num_bits)
 
-    @property
+    def _load(self, name: str, num_bits: int | None) -> Cipher:
+        options: dict[str, Any] = self._options
+        cipher = load_cipher(
+            name, num_bits=num_bits, statistics=self.statistics, **options
+        )
+        if max(cipher.layers) >= self.generator.num_ws:
+            raise FaceRSAError(
+                f"rows go from 0 to {self.generator.num_ws - 1}, got {cipher.layers}."
+            )
+        return cipher
+
+    @cached_property
     def faces(self) -> HeldOutFaces:
         """The detector that aligns photographs, loaded when first needed."""
-        if self._faces is None:
-            self._faces = load_held_out_faces()
-        return self._faces
+        return load_held_out_faces()
 
-    @property
+    @cached_property
     def inverter(self) -> Inverter:
         """The encoder and the judges that find codes, loaded when first needed."""
-        if self._inverter is None:
-            self._inverter = Inverter(self.generator)
-        return self._inverter
+        return Inverter(self.generator)
 
     def find_faces(
         self, photo: Tensor, known: Sequence[np.ndarray] = ()
     ) -> list[Found]:
         """The faces of a photograph (1, 3, H, W) in the order of their numbers.
 
-        ``known`` squares (4, 2) need not be looked for: ``several.squares`` gives
-        those that an encrypted file knows.
+        ``known`` squares (4, 2) need not be searched for: an encrypted picture has
+        them in ``EncryptedPicture.squares``.
         """
         return find_squares(photo, self.faces, known)
 
@@ -159,8 +172,8 @@ class FaceRSA:
         Args:
             photo: (1, 3, H, W) in [-1, 1].
             face: which face, from the left, 0-based; needed if there are several.
-            known: squares (4, 2) of faces that need not be looked for.
-            config: of the search from the encoder's guess; no steps leave the guess.
+            known: squares (4, 2) of faces that need not be searched for.
+            config: of the search from the encoder's guess; 0 steps leave the guess.
             in_pixels: find a code that the pixels can hold, see ``encrypt``; otherwise
                 one that only a chunk can, a little closer to the photograph.
             progress: show a bar.
@@ -187,31 +200,30 @@ class FaceRSA:
         inversion: Inversion,
         secrets: Secrets,
         *,
-        mode: str = "honey",
+        mode: Chunk = "honey",
         num_bits: int | None = None,
         crop: bool = False,
         detail: bool = False,
         in_pixels: bool = True,
-        beside: bytes | None = None,
+        beside: EncryptedPicture | None = None,
     ) -> Encrypted:
         """Edit the face and seal the picture.
 
         Args:
             inversion: from ``invert``.
             secrets: typed passwords and raw codes; their sum is the code e.
-            mode: "honey", "open" or "none": what the file carries.
+            mode: what the file carries.
             num_bits: length of codes made from typed passwords.
-            crop: keep only the aligned 1024 x 1024 face, not the photograph.
-            detail: paint an oval around the face only; around it keep the photograph,
-                which the generator's picture comes close to but does not equal, and
-                change it as that picture changes. Hair, ears, clothes and background
-                are then the person's own, and people are known by those as well.
+            crop: keep only the aligned face, not the photograph.
+            detail: paint an oval around the face only. Hair, ears, clothes and
+                background stay the photograph's own and change only as the painted
+                picture changes; people are recognised by those as well.
             in_pixels: also hide the code in the pixels, so that the picture can be
                 decrypted when the chunk is lost. Not in an open file, nor in a
                 picture too small for it, nor where they hold another face's code
                 already; ``Encrypted.in_pixels`` tells.
-            beside: an encrypted file of the same photograph, to which this face is
-                added. The others in it stay as they are.
+            beside: an encrypted picture of the same photograph, to which this face
+                is added. The others in it stay as they are.
 
         Raises:
             PasswordError: no password, or passwords that cancel out.
@@ -224,12 +236,12 @@ class FaceRSA:
             raise ImageError(
                 "a crop is painted as a whole and keeps no detail; leave one out."
             )
-        faces = [] if beside is None else sealed_faces(beside)
+        picture = beside or EncryptedPicture(inversion.photo, (), b"")
         aligned = replace(inversion.aligned, keeps_detail=detail)
-        faces, aligned = make_room(faces, aligned)
+        faces, aligned = picture.make_room(aligned)
         in_pixels = in_pixels and mode != "open"
         if mode == "none" and in_pixels:
-            check_mark(faces, 1)
+            picture.check_mark(1)
         salt = new_salt()
         num_bits = secrets.num_bits(num_bits, default=self.default_bits)
         password = secrets.password(salt=salt, num_bits=num_bits)
@@ -245,7 +257,7 @@ class FaceRSA:
         edited = cipher(ws, password.code)
         notes: dict[str, Any] = {
             "salt": salt,
-            "params": params_of(cipher),
+            "params": describe(cipher),
             "geometry": {} if crop else aligned.to_dict(),
         }
         if mode == "open":
@@ -259,7 +271,7 @@ class FaceRSA:
                 statistics=self.statistics,
                 nonce=NONCE if in_pixels else None,
             )
-        photo = inversion.photo if beside is None else decode_image(beside)
+        photo = picture.image
         face, fitted = self._painted(edited, photo, None if crop else aligned)
         image, before = face, None
         if detail:
@@ -267,24 +279,28 @@ class FaceRSA:
             photo = paste(photo, before, aligned)
         if not crop:
             image = paste(photo, fitted, aligned, replaces=before)
-        mark = marked([*faces, sealed])
         chunks = faces if mode == "none" else [*faces, sealed]
-        data, image, written = assemble(image, chunks, mark)
-        return Encrypted(data, image, face, edited, written and mark is sealed)
+        mark = mark_of([*faces, sealed])
+        out, written = EncryptedPicture.assemble(image, chunks, mark)
+        return Encrypted(out, face, edited, written and mark is sealed)
 
     def encrypt_again(
-        self, data: bytes, secrets: Secrets, *, face: int | None = None
+        self,
+        picture: EncryptedPicture | bytes,
+        secrets: Secrets,
+        *,
+        face: int | None = None,
     ) -> Encrypted:
         """Add a password to an open file: same salt, same face, one more step.
 
-        ``face`` counts as for ``decrypt``.
+        ``picture`` and ``face`` are as for ``decrypt``.
 
         Raises:
             SealedError: a honey file, whose code only its own password opens.
         """
-        faces = sealed_faces(data)
-        index = pick(faces, face)
-        sealed = faces[index]
+        picture = _parsed(picture)
+        index = picture.pick(face)
+        sealed = picture.faces[index]
         if sealed.mode != "open":
             raise SealedError(
                 "this file is sealed with its own password, so nothing can be added "
@@ -294,12 +310,11 @@ class FaceRSA:
         cipher = self._cipher_of(sealed)
         password = secrets.password(salt=sealed.salt, num_bits=cipher.num_bits)
         before = sealed.code()
-        ws = cipher(before, password.code)
-        return self._repaint(data, faces, index, before, ws)
+        return self._repaint(picture, index, before, cipher(before, password.code))
 
     def decrypt(
         self,
-        data: bytes,
+        picture: EncryptedPicture | bytes,
         secrets: Secrets,
         *,
         face: int | None = None,
@@ -310,15 +325,15 @@ class FaceRSA:
         A wrong password gives another person and no error. From an open file
         ``data`` of the result is again an open file, from a honey file it is a
         plain picture. Of several encrypted faces the others stay as they are, with
-        their codes. ``from_pixels`` reads the code in the pixels and no chunk, so
-        ``data`` may be a JPEG or a PNG that other programs have written again.
+        their codes.
 
         Args:
-            data: the file.
+            picture: the file, or what ``EncryptedPicture.read_encrypted`` made of it.
             secrets: typed passwords and raw codes.
-            face: which of several encrypted faces, from the left, 0-based: as a wrong
-                password never shows, none is tried on a face it was not meant for.
-            from_pixels: look for the code in the pixels.
+            face: which of several encrypted faces, from the left, 0-based. None is
+                tried on a face it was not meant for: a wrong password never shows.
+            from_pixels: with a file: read the code in the pixels and no chunk, so
+                the file may be a JPEG or a PNG that other programs have written.
 
         Raises:
             SealedError: not one of our files, damaged, or without a code; several
@@ -326,13 +341,9 @@ class FaceRSA:
             ImageError: not a picture.
             PasswordError: none given, or of another length than the file's.
         """
-        if from_pixels:
-            faces, index = self._marked_first(data)
-            pick(faces[:1], face)
-        else:
-            faces = unseal_all(data)
-            index = pick(faces, face)
-        sealed = faces[index]
+        picture = _parsed(picture, from_pixels, self.statistics)
+        index = picture.pick(face)
+        sealed = picture.faces[index]
         cipher = self._cipher_of(sealed)
         password = secrets.password(
             salt=sealed.salt, num_bits=cipher.num_bits, decrypt=True
@@ -344,32 +355,18 @@ class FaceRSA:
             person, used = sealed.person(password, statistics=self.statistics)
             before = cipher(person, used.code)
             ws = cipher(person, (used + password).code)
-        return self._repaint(data, faces, index, before, ws)
-
-    def _marked_first(self, data: bytes) -> tuple[list[Sealed], int]:
-        """The face in the pixels, then those in chunks that are others."""
-        picture = decode_image(data)
-        sealed = find(picture, self.statistics)
-        if sealed.geometry.pop("others", False):
-            # The mark has no room for their places.
-            near = [found.quad for found in self.find_faces(picture)]
-            where = Aligned.from_dict(sealed.geometry, picture).beside(near)
-            sealed = replace(sealed, geometry=where.to_dict())
-        kept = [other for other in sealed_faces(data) if other.salt != sealed.salt]
-        return [sealed, *kept], 0
+        return self._repaint(picture, index, before, ws)
 
     def _repaint(
-        self,
-        data: bytes,
-        faces: Sequence[Sealed],
-        index: int,
-        before: Tensor,
-        ws: Tensor,
+        self, picture: EncryptedPicture, index: int, before: Tensor, ws: Tensor
     ) -> Encrypted:
         """Paint ``ws`` over ``before``, and write the file without or with its code."""
-        sealed, others = faces[index], [*faces[:index], *faces[index + 1 :]]
-        photo = decode_image(data)
+        faces = list(picture.faces)
+        sealed, photo = faces.pop(index), picture.image
         where = place(sealed)
+        if where is not None and sealed.geometry.get("others") is True:
+            # The mark has no room for the places of neighbours.
+            where = where.beside([near.quad for near in self.find_faces(photo)])
         face, fitted = self._painted(ws, photo, where)
         image = face
         if where is not None:
@@ -377,10 +374,9 @@ class FaceRSA:
             image = paste(photo, fitted, where, replaces=shown)
         if sealed.mode == "open":
             notes = {"params": sealed.params, "geometry": sealed.geometry}
-            again = lay_open(ws, salt=sealed.salt, **notes)
-            others.insert(index, again)
-        data, image, _ = assemble(image, others, marked(others))
-        return Encrypted(data, image, face, ws)
+            faces.insert(index, lay_open(ws, salt=sealed.salt, **notes))
+        out, _ = EncryptedPicture.assemble(image, faces, mark_of(faces))
+        return Encrypted(out, face, ws)
 
     @torch.no_grad()
     def _painted(
@@ -399,10 +395,27 @@ class FaceRSA:
         background = self._parser.background(features).to(face)
         return face, match_background(face, background, photo, where)
 
-    def _cipher_of(self, sealed: Sealed) -> RotationCipher | Mapper:
+    def _cipher_of(self, sealed: Sealed) -> Cipher:
         if sealed.shape != (self.generator.num_ws, self.generator.w_dim):
             raise SealedError(
-                f"this file holds a code of shape {sealed.shape}, which this version "
-                "does not know; upgrade facersa."
+                f"this file holds a code of shape {sealed.shape}, which this generator "
+                "does not paint; use the one that made it, or upgrade facersa."
             )
-        return self._ciphers.again(sealed.params)
+        return restore(
+            sealed.params,
+            self.generator.num_ws,
+            loaded=self._default,
+            statistics=self.statistics,
+        )
+
+
+def _parsed(
+    picture: EncryptedPicture | bytes,
+    from_pixels: bool = False,
+    statistics: WStatistics | None = None,
+) -> EncryptedPicture:
+    if isinstance(picture, EncryptedPicture):
+        return picture
+    return EncryptedPicture.read_encrypted(
+        picture, from_pixels=from_pixels, statistics=statistics
+    )

@@ -299,7 +299,7 @@ def test_bad_secrets_are_named(engine: FaceRSA, inversion: Inversion) -> None:
 def test_unknown_ciphers_ask_for_an_upgrade(
     engine: FaceRSA, inversion: Inversion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "params_of", lambda _: {"cipher": "future"})
+    monkeypatch.setattr(pipeline, "describe", lambda _: {"cipher": "future"})
     encrypted = engine.encrypt(inversion, A, mode="open")
     with pytest.raises(SealedError, match="version of facersa that made it"):
         engine.decrypt(encrypted.data, A)
@@ -321,8 +321,8 @@ def test_senseless_settings_in_a_file_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     params: dict[str, object],
 ) -> None:
-    sane = pipeline.params_of
-    monkeypatch.setattr(pipeline, "params_of", lambda cipher: sane(cipher) | params)
+    sane = pipeline.describe
+    monkeypatch.setattr(pipeline, "describe", lambda cipher: sane(cipher) | params)
     encrypted = engine.encrypt(inversion, A, mode="open")
     with pytest.raises(SealedError, match="version of facersa that made it"):
         engine.decrypt(encrypted.data, A)

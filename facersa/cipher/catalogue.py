@@ -1,235 +1,319 @@
-"""Ciphers by name and settings, and by what a file says of the one that made it."""
+"""Every cipher by name: how it is built, loaded, and described in a file.
+
+``CATALOGUE`` is the one list that the command line, the file format, training,
+evaluation and the notebooks read. To add a cipher, write its file, add an entry here
+and a test. ``FORMAT.md`` describes what ``describe`` and ``fingerprint`` put in files.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import nn
 
-from facersa.assets.registry import shipped_weights
+from facersa.cipher.base import Cipher, LearnedCipher, Settings
 from facersa.cipher.modulation import MapperConfig, ModulationMapper
-from facersa.cipher.password import DEFAULT_BITS, MAX_BITS
+from facersa.cipher.password import MAX_BITS
 from facersa.cipher.ring import RingConfig, RingMapper
 from facersa.cipher.rotation import RotationCipher
 from facersa.cipher.steered import SteeredConfig, SteeredMapper
 from facersa.errors import AssetError, FaceRSAError, PasswordError, SealedError
+from facersa.files import read_file
 from facersa.generator.statistics import WStatistics
 
+Build = Callable[[Settings, WStatistics | None], Cipher]
 
-class Ciphers:
-    """One cipher with its settings, for codes of any length it knows.
+
+@dataclass(frozen=True)
+class Entry:
+    """One cipher of the catalogue.
+
+    Attributes:
+        file_id: its number in pixel marks, 0 to 31; never given to another cipher.
+        build: from settings and statistics of w (None: the shipped ones); a learned
+            cipher gets random weights.
+        learned: whether it has weights, which ship as ``weights/mapper_NAME``.
+        public: settings that a file carries. A cipher with weights needs none: its
+            fingerprint covers them.
+    """
+
+    file_id: int
+    build: Build
+    learned: bool = False
+    public: tuple[str, ...] = ()
+
+
+def _learned(config: Any, cipher: Any, *, needs_statistics: bool = True) -> Build:
+    def build(settings: Settings, statistics: WStatistics | None) -> Cipher:
+        tuples = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
+        }
+        made = config(**tuples)
+        return cipher(made, statistics) if needs_statistics else cipher(made)
+
+    return build
+
+
+CATALOGUE: dict[str, Entry] = {
+    "rotation": Entry(
+        0,
+        lambda settings, statistics: RotationCipher(statistics, **settings),
+        public=("layers", "kappa", "context"),
+    ),
+    "ring": Entry(3, _learned(RingConfig, RingMapper), learned=True),
+    "steered": Entry(1, _learned(SteeredConfig, SteeredMapper), learned=True),
+    "faithful": Entry(
+        2,
+        _learned(MapperConfig, ModulationMapper, needs_statistics=False),
+        learned=True,
+    ),
+}
+LEARNED = tuple(name for name, entry in CATALOGUE.items() if entry.learned)
+# What version 1 of the file format called the weights that ship, and what they are now.
+VERSION_1 = {
+    "7a5b723d6d564926": "a23abff9a14c77af",  # ring
+    "703f0141b1325c2d": "252f52b322358b1e",  # steered
+    "af9d2da29c5b9609": "0559ba7aead2a90f",  # faithful
+}
+
+
+def entry_of(name: str) -> Entry:
+    """The entry called ``name``.
+
+    Raises:
+        FaceRSAError: there is none.
+    """
+    if name not in CATALOGUE:
+        raise FaceRSAError(f"the cipher is one of {[*CATALOGUE]}, got {name!r}.")
+    return CATALOGUE[name]
+
+
+def build_cipher(
+    name: str, settings: Settings | None = None, statistics: WStatistics | None = None
+) -> Cipher:
+    """A cipher with ``settings`` where they differ from its defaults.
+
+    A learned one has random weights: ``load_cipher`` loads trained ones.
+
+    Raises:
+        FaceRSAError: an unknown name, or settings that make no sense.
+    """
+    entry = entry_of(name)
+    num_bits = (settings or {}).get("num_bits", 1)
+    if not (isinstance(num_bits, int) and 1 <= num_bits <= MAX_BITS):
+        raise PasswordError(f"expected 1 to {MAX_BITS} bits, got {num_bits}.")
+    try:
+        return entry.build(settings or {}, statistics)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, FaceRSAError):
+            raise
+        raise FaceRSAError(f"the {name} cipher cannot be built: {error}") from error
+
+
+def load_cipher(
+    name: str = "rotation",
+    weights: str | Path | None = None,
+    *,
+    num_bits: int | None = None,
+    layers: Sequence[int] | None = None,
+    kappa: float | None = None,
+    statistics: WStatistics | None = None,
+    device: str | torch.device = "cpu",
+) -> Cipher:
+    """A cipher by name, ready to use: ``cipher(ws, password.code)``.
 
     Args:
-        name: "rotation" (exact, any number of bits), or a trained mapper:
-            "steered", "ring" or "faithful" (the paper's), of 16 bits.
-        num_ws: rows of W+.
-        layers: rows that the rotation edits, 0-based; None for its default.
-        kappa: the rotation's push away from the person; None for its default.
+        name: one of ``CATALOGUE``: "rotation", "ring", "steered" or "faithful".
+        weights: a ``.safetensors`` file that ``facersa train mapper`` wrote, with its
+            ``.json`` card beside it; by default the weights that ship.
+        num_bits: length of the codes; 128 by default, 16 for learned ciphers.
+        layers: rows that the rotation edits, 0-based; 3 to 8 by default.
+        kappa: the rotation's push away from the person; 0.15 by default.
+        statistics: of the generator's w; those of the shipped generator by default.
+        device: where the cipher works.
 
     Raises:
-        FaceRSAError: settings that make no sense, or missing weights.
+        FaceRSAError: an unknown name, or settings that the cipher does not have.
+        PasswordError: a number of bits that it does not have.
+        AssetError: the weights are missing, damaged or another cipher's.
     """
-
-    def __init__(
-        self,
-        name: str,
-        num_ws: int,
-        *,
-        layers: Sequence[int] | None = None,
-        kappa: float | None = None,
-    ) -> None:
-        self.num_ws = num_ws
-        self.statistics = WStatistics.load()
-        self._mapper: Mapper | None = None
-        self._options: dict[str, Any] = {}
-        if layers is not None:
-            self._options["layers"] = tuple(layers)
-        if kappa is not None:
-            self._options["kappa"] = kappa
-        if name in MAPPERS:
-            if self._options:
-                raise FaceRSAError(
-                    "layers and kappa belong to the rotation cipher; a trained "
-                    "mapper has its own, so leave them out."
-                )
-            self._mapper = load_mapper(name)
-        elif name != "rotation":
-            raise FaceRSAError(
-                f"the cipher is one of {('rotation', *MAPPERS)}, got {name!r}."
-            )
-        self.of()  # so that senseless settings are named now, not after the work
-
-    @property
-    def default_bits(self) -> int:
-        """Length of codes made from typed passwords, unless told otherwise."""
-        return DEFAULT_BITS if self._mapper is None else self._mapper.num_bits
-
-    def of(self, num_bits: int | None = None) -> RotationCipher | Mapper:
-        """The cipher for codes of ``num_bits``, or of the default length.
-
-        Raises:
-            PasswordError: a number of bits that makes no sense, or that a trained
-                mapper does not have.
-            FaceRSAError: rows or a kappa that make no sense.
-        """
-        num_bits = self.default_bits if num_bits is None else num_bits
-        if self._mapper is not None:
-            if num_bits != self._mapper.num_bits:
-                raise PasswordError(
-                    f"the trained mapper takes codes of {self._mapper.num_bits} bits, "
-                    f"got {num_bits}; use those, or the rotation cipher."
-                )
-            return self._mapper
-        if not 1 <= num_bits <= MAX_BITS:
-            raise PasswordError(f"expected 1 to {MAX_BITS} bits, got {num_bits}.")
-        try:
-            cipher = RotationCipher(self.statistics, num_bits=num_bits, **self._options)
-        except ValueError as error:
-            raise FaceRSAError(str(error)) from error
-        if cipher.layers[-1] >= self.num_ws:
-            raise FaceRSAError(
-                f"rows go from 0 to {self.num_ws - 1}, got {cipher.layers}."
-            )
-        return cipher
-
-    def again(self, params: Mapping[str, Any]) -> RotationCipher | Mapper:
-        """The cipher that ``params_of`` described, whatever this one is.
-
-        Args:
-            params: as read from a file, so anything may be in it.
-
-        Raises:
-            SealedError: a cipher or weights that this version does not have.
-        """
-        try:
-            given = dict(params)
-            name = given.pop("cipher")
-            if name == "mapper":
-                return _stored_mapper(self._mapper, **given)
-            if name != "rotation":
-                raise ValueError(f"unknown cipher {name!r}")
-            rows = [*given["layers"], given["context"]]
-            if not all(type(r) is int and r < self.num_ws for r in rows):
-                raise ValueError(f"rows {rows}")
-            if not 1 <= given["num_bits"] <= MAX_BITS:
-                raise ValueError(f"{given['num_bits']} bits")
-            return RotationCipher(self.statistics, **given)
-        except (KeyError, TypeError, ValueError) as error:
-            raise SealedError(
-                f"this file asks for a cipher this version does not know ({error}); "
-                "use the version of facersa that made it, or a newer one."
-            ) from error
-
-
-def params_of(cipher: RotationCipher | Mapper) -> dict[str, Any]:
-    """What a file must say for ``cipher`` to be built again."""
-    if not isinstance(cipher, RotationCipher):
-        return {
-            "cipher": "mapper",
-            "mapper": kind_of(cipher),
-            "weights": fingerprint(cipher),
-            "num_bits": cipher.num_bits,
-        }
-    return {
-        "cipher": "rotation",
-        "layers": list(cipher.layers),
-        "num_bits": cipher.num_bits,
-        "kappa": cipher.kappa,
-        "context": cipher.context,
-    }
-
-
-def _stored_mapper(
-    loaded: Mapper | None, *, mapper: str, weights: str, num_bits: int
-) -> Mapper:
-    if mapper not in MAPPERS:
-        raise ValueError(f"unknown mapper {mapper!r}")
-    if loaded is None or kind_of(loaded) != mapper:
-        loaded = load_mapper(mapper)
-    if (fingerprint(loaded), loaded.num_bits) != (weights, num_bits):
-        raise ValueError(f"other weights of the {mapper} mapper")
-    return loaded
-
-
-ExactMapper = SteeredMapper | RingMapper  # d undoes e, sums are chains: by construction
-
-Mapper = ModulationMapper | ExactMapper
-
-MAPPERS = ("ring", "steered", "faithful")
-
-
-def build_mapper(kind: str, config: Mapping[str, Any] | None = None) -> Mapper:
-    """A new mapper with random weights; ``config`` as its card stores it.
-
-    Raises:
-        ValueError: ``kind`` is not one of ``MAPPERS``.
-    """
-    if kind not in MAPPERS:
-        raise ValueError(f"mapper must be one of {MAPPERS}, got {kind!r}.")
-    given: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in (config or {}).items()
-    }
-    if kind == "faithful":
-        return ModulationMapper(MapperConfig(**given))
-    if kind == "ring":
-        return RingMapper(RingConfig(**given))
-    return SteeredMapper(SteeredConfig(**given))
-
-
-def kind_of(mapper: Mapper) -> str:
-    """Which of ``MAPPERS`` it is."""
-    kinds = {ModulationMapper: "faithful", SteeredMapper: "steered", RingMapper: "ring"}
-    return kinds[type(mapper)]
-
-
-def mapper_card(kind: str) -> dict[str, Any]:
-    """The model card of a shipped mapper: recipe, data, seeds, figures."""
+    entry = entry_of(name)
+    settings: dict[str, Any] = {}
+    if layers is not None:
+        settings["layers"] = list(layers)
+    if kappa is not None:
+        settings["kappa"] = kappa
+    if unknown := sorted(set(settings) - set(entry.public)):
+        raise FaceRSAError(
+            f"the {name} cipher has no setting {' or '.join(unknown)}; leave it out."
+        )
+    if not entry.learned:
+        if weights is not None:
+            raise FaceRSAError(f"the {name} cipher has no weights to load from a file.")
+        if num_bits is not None:
+            settings["num_bits"] = num_bits
+        return _placed(build_cipher(name, settings, statistics), device)
+    card, tensors = model_card(name, weights), _tensors(name, weights)
     try:
-        text = (
-            resources.files("facersa") / "weights" / f"mapper_{kind}.json"
-        ).read_text()
-        return json.loads(text)
-    except (OSError, ValueError) as error:
+        cipher = build_cipher(name, card["settings"]["mapper"], statistics)
+        assert isinstance(cipher, LearnedCipher)
+        cipher.load_state_dict({k: value.float() for k, value in tensors.items()})
+    except (FaceRSAError, KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
         raise AssetError(
-            f"there are no trained weights of the {kind} mapper ({error}); train them "
-            f"with: facersa train mapper --mapper {kind}"
+            f"{weights or 'the shipped file'} does not hold weights of the {name} "
+            f"cipher ({reason}); pass the file and card that training wrote."
+        ) from error
+    if num_bits not in (None, cipher.num_bits):
+        raise PasswordError(
+            f"the {name} cipher takes codes of {cipher.num_bits} bits, got {num_bits}; "
+            "use those, or the rotation cipher."
+        )
+    return _placed(cipher, device)
+
+
+def model_card(name: str, weights: str | Path | None = None) -> dict[str, Any]:
+    """The card of trained weights: recipe, settings, figures.
+
+    Args:
+        name: a learned cipher.
+        weights: their file; the shipped weights by default.
+
+    Raises:
+        AssetError: it is missing or damaged.
+    """
+    try:
+        if weights is None:
+            shipped = resources.files("facersa") / "weights" / f"mapper_{name}.json"
+            return json.loads(shipped.read_text())
+        return json.loads(read_file(Path(weights).with_suffix(".json")))
+    except (FaceRSAError, OSError, ValueError) as error:
+        raise AssetError(
+            f"cannot read the card of the {name} cipher's weights ({error}); train "
+            f"them with: facersa train mapper --cipher {name}"
         ) from error
 
 
-def load_mapper(kind: str = "ring", device: str | torch.device = "cpu") -> Mapper:
-    """A trained mapper that ships with the package, frozen.
+def fingerprint(cipher: Cipher) -> str:
+    """16 hex digits that tell one cipher, settings and weights, from another.
 
-    Raises:
-        AssetError: it is missing.
+    SHA-256, field by field: the name; each setting, sorted; each tensor, sorted by
+    name, with its shape and its values as files hold them.
     """
-    card = mapper_card(kind)
-    mapper = build_mapper(kind, card["settings"]["mapper"])
-    tensors = shipped_weights(f"mapper_{kind}.safetensors")
-    mapper.load_state_dict({name: value.float() for name, value in tensors.items()})
-    return mapper.to(device).eval().requires_grad_(False)
-
-
-def load_teacher(kind: str = "ring", device: str | torch.device = "cpu") -> ExactMapper:
-    """A shipped mapper that is exact, "ring" or "steered", for others to imitate.
-
-    Raises:
-        AssetError: it is missing.
-    """
-    mapper = load_mapper(kind, device)
-    assert isinstance(mapper, ExactMapper)
-    return mapper
-
-
-def fingerprint(mapper: Mapper) -> str:
-    """16 hex digits that tell one mapper, options and weights, from another."""
-    digest = hashlib.sha256(repr(mapper.config).encode())
-    for name, tensor in mapper.state_dict().items():
-        halves = tensor.half()  # as files hold them, but for biases that are finer
-        exact = tensor.ndim > 1 or torch.equal(halves.float(), tensor.float())
-        held = (halves if exact else tensor).cpu().numpy().tobytes()
-        digest.update(name.encode() + held)
+    digest = hashlib.sha256(f"facersa cipher 2\n{cipher.name}\n".encode())
+    for key, value in sorted(cipher.settings.items()):
+        digest.update(f"{key}={json.dumps(value)}\n".encode())
+    state = cipher.state_dict() if isinstance(cipher, nn.Module) else {}
+    for key, tensor in sorted(state.items()):
+        kind = "<f2" if tensor.ndim > 1 else "<f4"  # matrices are stored in halves
+        values = tensor.detach().float().cpu().numpy().astype(np.dtype(kind))
+        digest.update(f"{key} {kind} {list(values.shape)}\n".encode())
+        digest.update(values.tobytes())
     return digest.hexdigest()[:16]
+
+
+def label(cipher: Cipher) -> str:
+    """One line for reports: name, rows, settings or fingerprint."""
+    entry = entry_of(cipher.name)
+    parts = [cipher.name, f"rows {list(cipher.layers)}"]
+    parts += [f"{k} {cipher.settings[k]}" for k in entry.public if k != "layers"]
+    if entry.learned:
+        parts.append(f"weights {fingerprint(cipher)}")
+    return ", ".join(parts)
+
+
+def describe(cipher: Cipher) -> dict[str, Any]:
+    """What a file says of ``cipher``, so that ``restore`` can build it again."""
+    entry = entry_of(cipher.name)
+    public = {key: cipher.settings[key] for key in entry.public}
+    described = {"cipher": cipher.name, "num_bits": cipher.num_bits} | public
+    return described | ({"weights": fingerprint(cipher)} if entry.learned else {})
+
+
+def upgrade(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What version 1 of the file format said of a cipher, as ``describe`` says it."""
+    new = dict(described)
+    if new.get("cipher") == "mapper":
+        new["cipher"] = new.pop("mapper", None)
+    if isinstance(weights := new.get("weights"), str):
+        new["weights"] = VERSION_1.get(weights, weights)
+    return new
+
+
+def restore(
+    described: Mapping[str, Any],
+    num_ws: int,
+    *,
+    loaded: Cipher | None = None,
+    statistics: WStatistics | None = None,
+) -> Cipher:
+    """The cipher that ``describe`` described.
+
+    Args:
+        described: as read from a file, so anything may be in it.
+        num_ws: rows of W+.
+        loaded: tried before the shipped weights, if it is the cipher in question.
+        statistics: of w; the shipped ones by default.
+
+    Raises:
+        SealedError: a cipher or weights that are not at hand.
+    """
+    try:
+        given = dict(described)
+        name = given.pop("cipher")
+        weights = given.pop("weights", None)
+        entry = CATALOGUE[name]
+        rows = [*given.get("layers", []), given.get("context", 0)]
+        if not all(type(row) is int and 0 <= row < num_ws for row in rows):
+            raise ValueError(f"rows {rows}")
+        if set(given) != {"num_bits", *entry.public} or (
+            isinstance(weights, str) != entry.learned
+        ):
+            raise ValueError(f"fields {sorted(given)}")
+        if not entry.learned:
+            return build_cipher(name, given, statistics)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SealedError(
+            f"this file asks for a cipher that this version does not know ({error}); "
+            "use the version of facersa that made it, or a newer one."
+        ) from error
+    wanted = weights, given["num_bits"]
+    for at_hand in (loaded, None):
+        if at_hand is None:
+            at_hand = load_cipher(name, statistics=statistics)
+        if at_hand.name == name and (fingerprint(at_hand), at_hand.num_bits) == wanted:
+            return at_hand
+    raise SealedError(
+        f"this file was encrypted with other weights of the {name} cipher ({weights}); "
+        "pass the file that holds them with --weights."
+    )
+
+
+def _tensors(name: str, weights: str | Path | None) -> dict[str, torch.Tensor]:
+    try:
+        if weights is None:
+            file = f"mapper_{name}.safetensors"
+            data = (resources.files("facersa") / "weights" / file).read_bytes()
+        else:
+            data = read_file(weights)
+        return load(data)
+    except (OSError, SafetensorError) as error:
+        raise AssetError(
+            f"{weights or name} is not a safetensors file of weights ({error})."
+        ) from error
+
+
+def _placed(cipher: Cipher, device: str | torch.device) -> Cipher:
+    if isinstance(cipher, nn.Module):
+        cipher.to(device).eval().requires_grad_(False)
+    return cipher

@@ -9,29 +9,22 @@ One network serves both directions: e encrypts and d = -e decrypts. Nothing in
 this form makes d undo e; the losses have to teach it. ``ModulationMapper`` is
 the published network with each of its quirks a named option.
 
-Two mappers of ours keep the form and are exact by construction: ``SteeredMapper`` in
-``steered`` and ``RingMapper`` in ``ring``.
+Two learned ciphers of ours are exact by construction: ``ring`` and ``steered``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facersa.cipher.base import (
-    SLOPE,
-    W_DIM,
-    add_rows,
-    check_code,
-    check_layers,
-    check_ws,
-)
+from facersa.cipher.base import SLOPE, W_DIM, LearnedCipher
 from facersa.ops import pixel_norm
 
-NORMS = ("features", "rows", "none")
+Norm = Literal["features", "rows", "none"]
 
 
 @dataclass(frozen=True)
@@ -44,9 +37,9 @@ class MapperConfig:
         modules: modulation modules, one after the other.
         strength: factor on M.
         norm: the pixel norm runs over "features" (as in StyleGAN) or over
-            "rows" (as published), or there is "none". Over features it takes away how
-            long a row is, which nobody can find again: the same direction, long or
-            short, is changed alike, and so d cannot undo e for both.
+            "rows" (as published), or there is "none". The norm over features removes
+            the length of a row for good: a long and a short row of one direction are
+            changed alike, so d cannot undo e for both.
         last_activation: whether a LeakyReLU follows the last module. Then nearly
             all changes are positive, and -p cannot undo p.
         one_plus: modulate by 1 + gamma(p) instead of gamma(p).
@@ -58,7 +51,7 @@ class MapperConfig:
     layers: tuple[int, ...] = (5, 6, 7, 8)
     modules: int = 3
     strength: float = 0.1
-    norm: str = "features"
+    norm: Norm = "features"
     last_activation: bool = False
     one_plus: bool = False
     odd: bool = True
@@ -115,21 +108,19 @@ class Modulation(nn.Module):
         return x * (1 + gamma if self.one_plus else gamma) + self.beta(v)[:, None]
 
 
-class ModulationMapper(nn.Module):
-    """The paper's mapper: ``mapper(ws, code) -> ws``, e to encrypt, -e to decrypt.
+class ModulationMapper(LearnedCipher):
+    """The paper's mapper, with the published network's options in ``config``."""
 
-    Args:
-        config: the published network's options.
-    """
+    name = "faithful"
+    exact = False
 
     def __init__(self, config: MapperConfig | None = None) -> None:
-        super().__init__()
         config = MapperConfig() if config is None else config
-        check_layers(config.layers)
-        if config.norm not in NORMS:
-            raise ValueError(f"norm must be one of {NORMS}, got {config.norm!r}.")
-        self.config = config
-        self.layers, self.num_bits = config.layers, config.num_bits
+        super().__init__(config)
+        if config.norm not in get_args(Norm):
+            raise ValueError(
+                f"norm must be one of {get_args(Norm)}, got {config.norm!r}."
+            )
         self.converter = PasswordConverter(config.num_bits)
         self.modules_ = nn.ModuleList(
             Modulation(one_plus=config.one_plus) for _ in range(config.modules)
@@ -155,17 +146,6 @@ class ModulationMapper(nn.Module):
                 x = F.leaky_relu(x, SLOPE)
         return x
 
-    def forward(self, ws: Tensor, code: Tensor) -> Tensor:
-        """Edit ``layers`` of ``ws`` (B, rows, 512); the others come back as they are.
-
-        Args:
-            ws: codes of the faces.
-            code: (B, N) or (1, N) password codes, or sums of such.
-
-        Raises:
-            PasswordError: codes of another length or number.
-            ValueError: ``ws`` of another shape.
-        """
-        check_ws(ws, self.layers)
-        change = self.change(ws, check_code(code, ws, self.num_bits))
-        return add_rows(ws, self.layers, self.config.strength * change)
+    def step(self, ws: Tensor, code: Tensor) -> Tensor:
+        """``strength`` times M(w, p)."""
+        return self.config.strength * self.change(ws, code)

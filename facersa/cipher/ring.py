@@ -1,25 +1,24 @@
-"""A mapper that is exact and goes round in circles: rotations about a learned centre.
+"""A learned cipher that is exact: rotations in learned planes about a learned centre.
 
 In learned planes every edited row turns by angles that are linear in the password,
-about a centre that lies aside of where people are. Angles add, so properties (c),
-(f), (g) and (h) hold exactly, as for ``RotationCipher``; and since the centre is
-aside, a turn takes every person away from where they were. A shift that is linear in
-the password goes farther out with each one; on a circle no chain of passwords ends
-farther out than a diameter.
+about a centre away from where people are. Angles add, so properties (c), (f), (g) and
+(h) hold exactly, as for ``RotationCipher``. Because the centre is far away, a turn
+moves every person. A shift that is linear in the password goes farther out with each
+password; on a circle no chain of passwords ends farther out than a diameter.
 
-It looks at edited rows only, treats them alike, and so the paper's network can learn
-to copy it.
+The cipher reads edited rows only and treats them alike, so the paper's network can
+be trained to copy it.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from facersa.cipher.base import add_rows, check_code, check_layers, check_ws
+from facersa.cipher.base import LearnedCipher
 from facersa.generator.statistics import WStatistics
 from facersa.ops import check_shape
 
@@ -33,13 +32,13 @@ class RingConfig:
         layers: edited rows, 0-based.
         planes: number of planes that turn.
         axes: leading principal axes of w in which the planes lie.
-        radius: distance of the centre in each plane at the start of training, in
-            standard deviations of people.
-        spread: standard deviation at the start of the angle that a password turns a
-            plane by, in radians. From about two on, a turn ends almost anywhere on the
-            circle, and more passwords take nobody farther.
-        strength: factor on that distance afterwards. All properties that are exact
-            stay so, whatever it is.
+        radius: initial distance of the centre in each plane, in standard deviations
+            of people.
+        spread: initial standard deviation of the angle by which a password turns a
+            plane, in radians. From about two on, a turn ends almost anywhere on the
+            circle, and further passwords move nobody farther out.
+        strength: factor on the learned distance of the centre. The exact properties
+            hold for any value.
     """
 
     num_bits: int = 16
@@ -47,11 +46,11 @@ class RingConfig:
     planes: int = 16
     axes: int = 128
     radius: float = 3.0
-    spread: float = field(default=2.8, repr=False)  # of no mark on what it does
+    spread: float = 2.8
     strength: float = 1.0
 
 
-class RingMapper(nn.Module):
+class RingMapper(LearnedCipher):
     """Turn each edited row in learned planes about a learned centre.
 
         t = least-squares coordinates of the whitened row in the planes - centre
@@ -64,6 +63,8 @@ class RingMapper(nn.Module):
         statistics: of w; those in the package where none are given.
     """
 
+    name = "ring"
+    exact = True
     mean: Tensor
     read: Tensor
     write: Tensor
@@ -73,16 +74,13 @@ class RingMapper(nn.Module):
         config: RingConfig | None = None,
         statistics: WStatistics | None = None,
     ) -> None:
-        super().__init__()
         config = RingConfig() if config is None else config
-        check_layers(config.layers)
+        super().__init__(config)
         if 2 * config.planes > config.axes:
             raise ValueError(
                 f"{config.planes} planes need {2 * config.planes} axes, got "
                 f"{config.axes}; use fewer planes or more axes."
             )
-        self.config = config
-        self.layers, self.num_bits = config.layers, config.num_bits
         stats = WStatistics.load() if statistics is None else statistics
         for name, value in {
             "mean": stats.mean,
@@ -101,10 +99,10 @@ class RingMapper(nn.Module):
 
     @torch.no_grad()
     def start_along(self, directions: Tensor, rng: torch.Generator) -> None:
-        """Begin in the span of ``directions`` (2 planes, axes), whitened.
+        """Start with planes in the span of whitened ``directions`` (2 planes, axes).
 
-        They are mixed at random (``rng``), so that each plane does as much as the
-        others.
+        The directions are mixed at random (``rng``), so that all planes do equally
+        much.
 
         Raises:
             ValueError: another shape.
@@ -127,8 +125,8 @@ class RingMapper(nn.Module):
         In float64, so that a round trip differs by the rounding of ``ws`` only.
         """
         planes = self.directions.double()
-        found = self.coordinates(ws[:, list(self.layers)])
-        x, y = found.unflatten(-1, self.centre.shape).unbind(-1)
+        t = self.coordinates(ws[:, list(self.layers)])
+        x, y = t.unflatten(-1, self.centre.shape).unbind(-1)
         turn = (code.double() @ self.angles.double())[:, None]
         # cos - 1, so that the zero code changes no bit
         sine, less_cosine = turn.sin(), -2 * (turn / 2).sin().square()
@@ -136,13 +134,3 @@ class RingMapper(nn.Module):
             [less_cosine * x - sine * y, sine * x + less_cosine * y], dim=-1
         )
         return step.flatten(-2) @ planes @ self.write
-
-    def forward(self, ws: Tensor, code: Tensor) -> Tensor:
-        """As ``ModulationMapper.forward``, with the same errors."""
-        check_ws(ws, self.layers)
-        change = self.change(ws, check_code(code, ws, self.num_bits))
-        return add_rows(ws, self.layers, change)
-
-    def lesson(self, ws: Tensor, code: Tensor) -> Tensor:
-        """What a mapper that reads only edited rows can hope to copy: all of it."""
-        return self(ws, code)

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facersa.cipher.base import Settings
 from facersa.errors import PasswordError
 from facersa.generator.statistics import WStatistics
 from facersa.ops import check_shape
@@ -46,7 +47,7 @@ def half_columns(num_bits: int, row: int, planes: int) -> np.ndarray:
     Entry (i, k) is the angle, in units of 2 pi / 2^32, by which plane k turns
     for each half in code entry i. It is drawn from SHAKE-256, so it is uniform,
     independent for every bit, row and plane, and the same on every platform.
-    A bit turned over moves each plane by twice its entry: uniform as well.
+    A bit flip moves each plane by twice its entry: uniform as well.
     """
     label = f"facersa rotation columns v1|bits={num_bits}|row={row}|planes={planes}"
     stream = hashlib.shake_256(label.encode()).digest(num_bits * planes * 4)
@@ -69,6 +70,8 @@ class RotationCipher(nn.Module):
         ValueError: no layer, a repeated or negative one, or an edited context.
     """
 
+    name = "rotation"
+    exact = True
     table: Tensor
     mean: Tensor
     whitener: Tensor
@@ -112,6 +115,16 @@ class RotationCipher(nn.Module):
             "colourer": stats.colourer(),
         }.items():
             self.register_buffer(name, value, persistent=False)
+
+    @property
+    def settings(self) -> Settings:
+        """All that a file has to say: there are no weights."""
+        return {
+            "layers": list(self.layers),
+            "num_bits": self.num_bits,
+            "kappa": self.kappa,
+            "context": self.context,
+        }
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # .half() or .float() must not spoil the exactness: follow the device only.

@@ -1,10 +1,10 @@
-"""A mapper that is exact by construction: a shift steered by unedited rows.
+"""A learned cipher that is exact: a shift steered by rows that it does not edit.
 
-It keeps the form of the paper's but looks only at rows that it does not edit. They
-are the same before and after, so M(w, p) is a shift that depends on the person and
-the password and on nothing the cipher changes: shifts commute, and where M is linear
-in p they add up. Properties (c), (f), (g) and (h) then hold exactly, with no training;
-what remains to be learned is which shift.
+The network has inputs and outputs like the paper's but reads only rows that it does
+not edit. These are the same before and after encryption, so M(w, p) is a shift that
+depends on the person and the password and on nothing that the cipher changes. Shifts
+commute, and where M is linear in p they add up: properties (c), (f), (g) and (h) hold
+exactly, without training. Training only finds which shift.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from facersa.cipher.base import SLOPE, add_rows, check_code, check_layers, check_ws
+from facersa.cipher.base import SLOPE, LearnedCipher, add_rows
 from facersa.generator.statistics import WStatistics
 
 
@@ -28,8 +28,8 @@ class SteeredConfig:
         context: rows that steer; none of them is edited.
         axes: leading principal axes of w that are read and written, per row.
         width: of the hidden layer.
-        strength: factor on M. All properties that are exact stay so, whatever it is;
-            it trades likeness for how far the face moves.
+        strength: factor on M. It trades likeness against distance; the exact
+            properties hold for any value.
     """
 
     num_bits: int = 16
@@ -40,7 +40,7 @@ class SteeredConfig:
     strength: float = 1.0
 
 
-class SteeredMapper(nn.Module):
+class SteeredMapper(LearnedCipher):
     """A shift that is linear in the password and steered by unedited rows.
 
         M(w, p) = strength * sum_i p_i B_i(context rows of w)
@@ -54,6 +54,8 @@ class SteeredMapper(nn.Module):
         statistics: of w; those in the package where none are given.
     """
 
+    name = "steered"
+    exact = True
     mean: Tensor
     read: Tensor
     write: Tensor
@@ -63,11 +65,8 @@ class SteeredMapper(nn.Module):
         config: SteeredConfig | None = None,
         statistics: WStatistics | None = None,
     ) -> None:
-        super().__init__()
         config = SteeredConfig() if config is None else config
-        check_layers(config.layers, config.context)
-        self.config = config
-        self.layers, self.num_bits = config.layers, config.num_bits
+        super().__init__(config)
         stats = WStatistics.load() if statistics is None else statistics
         for name, value in {
             "mean": stats.mean,
@@ -83,8 +82,8 @@ class SteeredMapper(nn.Module):
         )
         shifts = config.num_bits * len(config.layers) * config.axes
         self.shifts = nn.Linear(config.width, shifts)
-        # To begin with, a random shift that all rows share, about as long as that
-        # from one person to another: rows that agree make the better faces.
+        # Initially a random shift that all rows share, about as long as the one from
+        # one person to another: rows that agree give better faces.
         start = torch.randn(config.num_bits, 1, config.axes)
         start = (start * 2.4 / config.num_bits**0.5).expand(-1, len(config.layers), -1)
         with torch.no_grad():
@@ -103,17 +102,8 @@ class SteeredMapper(nn.Module):
         moved = torch.einsum("bn,bnra->bra", code, self.directions(ws))
         return self.config.strength * moved @ self.write
 
-    def lesson(self, ws: Tensor, code: Tensor) -> Tensor:
-        """What a mapper that reads only edited rows can hope to copy, (B, rows, 512).
-
-        ``ws`` edited by the shift that is the same for everybody.
-        """
+    def without_context(self, ws: Tensor, code: Tensor) -> Tensor:
+        """``ws`` (B, rows, 512) edited by the shift that is the same for everybody."""
         directions = self.shifts.bias.view(self.num_bits, len(self.layers), -1)
         moved = torch.einsum("bn,nra->bra", code, directions)
         return add_rows(ws, self.layers, self.config.strength * moved @ self.write)
-
-    def forward(self, ws: Tensor, code: Tensor) -> Tensor:
-        """As ``ModulationMapper.forward``, with the same errors."""
-        check_ws(ws, (*self.layers, *self.config.context))
-        change = self.change(ws, check_code(code, ws, self.num_bits))
-        return add_rows(ws, self.layers, change)

@@ -37,6 +37,7 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from torch import Tensor
 
+from facersa.cipher.catalogue import upgrade
 from facersa.cipher.password import SALT_BYTES, Password, stretch
 from facersa.errors import ImageError, PasswordError, SealedError
 from facersa.generator.statistics import WStatistics
@@ -47,7 +48,7 @@ from facersa.sealing.honey import HoneyPrior
 
 CHUNK = b"faRs"
 
-VERSION = 1
+VERSION = 2  # written; version 1 is read too, see FORMAT.md
 
 MODE_BYTES = {"open": 1, "honey": 2}
 
@@ -290,9 +291,9 @@ def unseal_all(data: bytes) -> list[Sealed]:
 
 def unpack(body: bytes) -> Sealed:
     """The inverse of ``pack``; raises ``SealedError`` as ``unseal`` does."""
-    if body and body[0] != VERSION:
+    if body and not 1 <= body[0] <= VERSION:
         raise SealedError(
-            f"this file has format {body[0]} and this program reads {VERSION}: "
+            f"this file has format {body[0]} and this program reads 1 to {VERSION}: "
             "upgrade facersa, or get an intact copy of the file."
         )
     start = HEAD.size + SALT_BYTES + NONCE_BYTES
@@ -306,7 +307,7 @@ def unpack(body: bytes) -> Sealed:
         if not (0 < rows <= MAX_ROWS and 0 < size <= MAX_SIZE and length <= MAX_JSON):
             raise ValueError("shape")
         notes = json.loads(stored[start : start + length])
-        params, geometry = dict(notes["params"]), dict(notes["geometry"])
+        params, geometry = upgrade(notes["params"]), dict(notes["geometry"])
         prior = fingerprint = None
         if name == "honey":
             prior, fingerprint = _prior(notes["prior"]), str(notes["statistics"])

@@ -1,25 +1,179 @@
-"""A picture with several encrypted faces: which is which, and what they share.
+"""An encrypted picture: the pixels, and every encrypted face the file knows of.
 
-Every face has a chunk of its own, with its own salt, password and place. They share
-the picture, the ground in it (see ``blending``), and the one mark that the pixels
-hold: that of the first face in the file that was encrypted for it.
+A file is parsed once into an ``EncryptedPicture``, which is then carried through
+encryption and decryption. Every face has a chunk of its own, with its own salt,
+password and place. The faces share the picture, the ground in it (see ``photo.paste``)
+and the one mark that the pixels hold: that of the first face encrypted for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from facersa.errors import ImageError, SealedError
+from facersa.generator.statistics import WStatistics
 from facersa.photo.align import Found, list_boxes
-from facersa.photo.images import read_png_chunks
+from facersa.photo.images import decode_image, from_uint8, read_png_chunks, to_uint8
 from facersa.photo.square import Aligned, same_face
 from facersa.sealing.chunk import CHUNK, Sealed, seal, unseal_all
-from facersa.sealing.pixels import NONCE, write
+from facersa.sealing.pixels import NONCE, find, write
+
+
+@dataclass(frozen=True)
+class EncryptedPicture:
+    """A picture and the encrypted faces in it; none in a plain photograph.
+
+    Attributes:
+        image: (1, 3, H, W) in [-1, 1].
+        faces: in the order of the file.
+        data: the file.
+        pixels_only: whether only the first face, read from the pixels, may be chosen.
+    """
+
+    image: Tensor = field(repr=False)
+    faces: tuple[Sealed, ...]
+    data: bytes = field(repr=False)
+    pixels_only: bool = False
+
+    @classmethod
+    def read(cls, data: bytes, *, name: str = "the picture") -> EncryptedPicture:
+        """Parse a picture file, encrypted or not; ``name`` is for errors.
+
+        Raises:
+            ImageError: not a picture.
+            SealedError: its code is damaged, or a newer version made it.
+        """
+        faces = tuple(unseal_all(data)) if carries_code(data) else ()
+        return cls(decode_image(data, name=name), faces, data)
+
+    @classmethod
+    def read_encrypted(
+        cls,
+        data: bytes,
+        *,
+        from_pixels: bool = False,
+        statistics: WStatistics | None = None,
+    ) -> EncryptedPicture:
+        """As ``read``, for a file in which a face is to be decrypted.
+
+        Args:
+            data: the file.
+            from_pixels: take the face in the pixels, for a file without its chunk.
+            statistics: of w; the shipped ones by default.
+
+        Raises:
+            ImageError: not a picture.
+            SealedError: no encrypted face in it, or a damaged one.
+        """
+        if not from_pixels:
+            faces = tuple(unseal_all(data))
+            return cls(decode_image(data), faces, data)
+        image = decode_image(data)
+        marked = find(image, statistics)
+        chunks = unseal_all(data) if carries_code(data) else []
+        others = (sealed for sealed in chunks if sealed.salt != marked.salt)
+        return cls(image, (marked, *others), data, pixels_only=True)
+
+    @classmethod
+    def assemble(
+        cls, image: Tensor, chunks: Sequence[Sealed], mark: Sealed | None
+    ) -> tuple[EncryptedPicture, bool]:
+        """A file of ``image`` (1, 3, H, W) with a chunk for each face, and one mark.
+
+        Returns:
+            The picture, and whether it was large enough for the mark.
+        """
+        image = from_uint8(to_uint8(image))
+        marked = None if mark is None else write(image, mark)
+        image = image if marked is None else marked
+        return cls(image, tuple(chunks), seal(image, *chunks)), marked is not None
+
+    @property
+    def squares(self) -> list[np.ndarray]:
+        """Squares (4, 2) of all known faces: encrypted, and beside those."""
+        unique: list[np.ndarray] = []
+        places = [where for where in map(place, self.faces) if where is not None]
+        for quad in [w.quad for w in places] + [q for w in places for q in w.others]:
+            if not any(same_face(quad, other) for other in unique):
+                unique.append(quad)
+        return unique
+
+    def pick(self, number: int | None) -> int:
+        """The index of encrypted face ``number``, counted from the left from 0.
+
+        Raises:
+            SealedError: several faces and no number, or no such number.
+        """
+        order = self._from_the_left()
+        if number is None and len(order) == 1:
+            return order[0]
+        if number is None or not 0 <= number < len(order):
+            wish = "" if number is None else f" and none has number {number}"
+            where = list_boxes([_found(self.faces[index]).box for index in order])
+            raise SealedError(
+                f"the picture holds {len(order)} encrypted face(s){wish}; choose one "
+                f"with --face N, counted from the left ({where})."
+            )
+        return order[number]
+
+    @property
+    def numbers(self) -> range:
+        """The numbers that ``pick`` knows."""
+        return range(len(self._from_the_left()))
+
+    def number_of(self, quad: np.ndarray) -> int | None:
+        """The number of the encrypted face at ``quad`` (4, 2), if there is one."""
+        index = self._index_of(quad)
+        return None if index is None else self._from_the_left().index(index)
+
+    def check_new(self, quad: np.ndarray) -> None:
+        """``SealedError`` if the face at ``quad`` (4, 2) is encrypted already."""
+        index = self._index_of(quad)
+        if index is not None:
+            cure = "decrypt it first"
+            if self.faces[index].mode == "open":
+                cure = "add your password with encrypt_again, or " + cure
+            raise SealedError(f"this face is encrypted in the file already: {cure}.")
+
+    def check_mark(self, new: int) -> None:
+        """``SealedError`` if the pixels lack room for ``new`` more faces."""
+        if new + (mark_of(self.faces) is not None) > 1:
+            raise SealedError(
+                "the pixels hold the code of one face only, so the others need a "
+                "chunk: use --chunk honey, or --no-pixels to give their codes up."
+            )
+
+    def make_room(self, aligned: Aligned) -> tuple[list[Sealed], Aligned]:
+        """The faces, and one more, each with the squares of its neighbours.
+
+        Raises:
+            SealedError: the new face is one of them.
+        """
+        self.check_new(aligned.quad)
+        faces = []
+        for sealed in self.faces:
+            where = place(sealed)
+            if where is not None:
+                geometry = sealed.geometry | where.beside([aligned.quad]).to_dict()
+                sealed = replace(sealed, geometry=geometry)
+            faces.append(sealed)
+        return faces, aligned.beside(self.squares)
+
+    def _from_the_left(self) -> list[int]:
+        faces = self.faces[:1] if self.pixels_only else self.faces
+        return sorted(range(len(faces)), key=lambda index: _found(faces[index]).box)
+
+    def _index_of(self, quad: np.ndarray) -> int | None:
+        for index, sealed in enumerate(self.faces):
+            where = place(sealed)
+            if where is None or same_face(where.quad, quad):
+                return index
+        return None
 
 
 def carries_code(data: bytes) -> bool:
@@ -30,9 +184,9 @@ def carries_code(data: bytes) -> bool:
         return CHUNK in data[:64]  # a damaged one: it comes right after the header
 
 
-def sealed_faces(data: bytes) -> list[Sealed]:
-    """What a file carries, in its order: nothing where it is a plain photograph."""
-    return unseal_all(data) if carries_code(data) else []
+def mark_of(faces: Sequence[Sealed]) -> Sealed | None:
+    """The one of several faces whose code the pixels hold, if they are large enough."""
+    return next((face for face in faces if face.nonce == NONCE), None)
 
 
 def place(sealed: Sealed) -> Aligned | None:
@@ -41,117 +195,15 @@ def place(sealed: Sealed) -> Aligned | None:
     Raises:
         ImageError: the geometry is damaged.
     """
-    if not sealed.geometry:
+    geometry = sealed.geometry
+    if not geometry:
         return None
-    return Aligned.from_dict(sealed.geometry, torch.zeros(1, 3, 1, 1))
-
-
-def squares(faces: Sequence[Sealed]) -> list[np.ndarray]:
-    """Squares (4, 2) of all faces a file knows: encrypted, and beside those."""
-    found: list[np.ndarray] = []
-    places = [where for where in map(place, faces) if where is not None]
-    for quad in [w.quad for w in places] + [q for w in places for q in w.others]:
-        if not any(same_face(quad, other) for other in found):
-            found.append(quad)
-    return found
-
-
-def from_the_left(faces: Sequence[Sealed]) -> list[int]:
-    """Indices of the faces of a file, from left to right in the picture."""
-    return sorted(range(len(faces)), key=lambda index: _found(faces[index]).box)
-
-
-def pick(faces: Sequence[Sealed], face: int | None) -> int:
-    """The index of encrypted face number ``face``, from the left, 0-based.
-
-    Raises:
-        SealedError: several and none chosen, or no such number.
-    """
-    order = from_the_left(faces)
-    if face is None and len(order) == 1:
-        return 0
-    if face is None or not 0 <= face < len(order):
-        wish = "" if face is None else f" and none has number {face}"
-        where = list_boxes([_found(faces[index]).box for index in order])
-        raise SealedError(
-            f"the picture holds {len(order)} encrypted face(s){wish}; choose one with "
-            f"--face N, counted from the left ({where})."
-        )
-    return order[face]
+    if geometry.get("others") is True:  # from the pixels: there are some, somewhere
+        geometry = geometry | {"others": []}
+    return Aligned.from_dict(geometry, torch.zeros(1, 3, 1, 1))
 
 
 def _found(sealed: Sealed) -> Found:
     where = place(sealed)
     whole = np.array([[0.0, 0], [0, 1024], [1024, 1024], [1024, 0]])
     return Found.of_square(whole if where is None else where.quad)
-
-
-def encrypted_as(faces: Sequence[Sealed], quad: np.ndarray) -> int | None:
-    """The index of the face of a file that lies at ``quad`` (4, 2), if one does."""
-    for index, sealed in enumerate(faces):
-        where = place(sealed)
-        if where is None or same_face(where.quad, quad):
-            return index
-    return None
-
-
-def number_of(faces: Sequence[Sealed], quad: np.ndarray) -> int | None:
-    """``encrypted_as``, counted as ``pick`` does: from the left."""
-    index = encrypted_as(faces, quad)
-    return None if index is None else from_the_left(faces).index(index)
-
-
-def check_new(faces: Sequence[Sealed], quad: np.ndarray) -> None:
-    """``SealedError`` if the face at ``quad`` (4, 2) is one of those of a file."""
-    index = encrypted_as(faces, quad)
-    if index is not None:
-        cure = "decrypt it first"
-        if faces[index].mode == "open":
-            cure = "add your password with encrypt_again, or " + cure
-        raise SealedError(f"this face is encrypted in the file already: {cure}.")
-
-
-def check_mark(faces: Sequence[Sealed], new: int) -> None:
-    """``SealedError`` if ``new`` more faces without a chunk do not fit the pixels."""
-    if new + (marked(faces) is not None) > 1:
-        raise SealedError(
-            "the pixels hold the code of one face only, so the others need a chunk: "
-            "use --chunk honey, or --no-pixels to give their codes up."
-        )
-
-
-def make_room(
-    faces: Sequence[Sealed], aligned: Aligned
-) -> tuple[list[Sealed], Aligned]:
-    """Let the faces of a file and one more know of each other.
-
-    Raises:
-        SealedError: it is one of them.
-    """
-    check_new(faces, aligned.quad)
-    informed = []
-    for sealed in faces:
-        where = place(sealed)
-        if where is not None:
-            geometry = sealed.geometry | where.beside([aligned.quad]).to_dict()
-            sealed = replace(sealed, geometry=geometry)
-        informed.append(sealed)
-    return informed, aligned.beside(squares(faces))
-
-
-def marked(faces: Sequence[Sealed]) -> Sealed | None:
-    """The one of several faces whose code the pixels hold, if they are large enough."""
-    return next((sealed for sealed in faces if sealed.nonce == NONCE), None)
-
-
-def assemble(
-    image: Tensor, faces: Sequence[Sealed], mark: Sealed | None
-) -> tuple[bytes, Tensor, bool]:
-    """A PNG of ``image`` (1, 3, H, W) with the chunks of ``faces`` and one mark.
-
-    Returns:
-        The file, the picture in it, and whether that was large enough for the mark.
-    """
-    written = None if mark is None else write(image, mark)
-    image = image if written is None else written
-    return seal(image, *faces), image, written is not None

@@ -4,11 +4,12 @@ A picture does not determine the code it was drawn from: codes that paint the sa
 pixels differ by more than their own size. So the pixels must carry the code, and a
 watermark does (see ``watermark``). It holds what the chunk of a honey file holds, in
 the same ciphertext: the code in half a kilobyte (see ``compact``), the salt, the
-settings of the cipher and the place of the face. Reed-Solomon coding mends the bits
-that JPEG turns over, and a checksum over the ciphertext tells whether all was mended.
+settings of the cipher and the place of the face. A Reed-Solomon code corrects the bits
+that JPEG flips, and a checksum over the ciphertext tells whether all were corrected.
 Nothing here depends on the password, so a wrong one is not noticed.
 
-There is room for one face. Of several, the first that was encrypted for it has it.
+There is room for one face: of several, the first that was encrypted for the pixels.
+``FORMAT.md`` describes the bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from reedsolo import ReedSolomonError, RSCodec
 from torch import Tensor
 
+from facersa.cipher.catalogue import CATALOGUE, upgrade
 from facersa.cipher.password import SALT_BYTES
 from facersa.errors import SealedError
 from facersa.generator.statistics import WStatistics
@@ -30,20 +32,18 @@ from facersa.sealing.chunk import Sealed
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.watermark import CAPACITY, MIN_SIDE, STEPS, embed, read
 
-VERSION = 1  # also of the table in ``CompactCode.load``
+VERSION = 1  # of the mark, and of the table in ``CompactCode.load``
 
 NONCE = b"facersa pix1"  # one salt a picture, so one nonce for all
-
-CIPHERS = ("rotation", "steered", "faithful", "ring")
 
 # Bits beside the cipher's number, for what changes how a face is painted back. Where
 # none is set the mark is as it always was; versions before them ask for an upgrade.
 FLAGS = {"others": 0x40, "detail": 0x20}
-
+SETTINGS = {"layers", "context", "kappa"}  # of a cipher: what the head has room for
 # version, cipher, bits, rows as a mask, context row, kappa, weights; salt; place
 HEAD = struct.Struct(f">BBHIBd8s{SALT_BYTES}s4f")
 
-BLOCK_BYTES, PARITY = 255, 64  # Reed-Solomon: 32 wrong bytes a block are mended
+BLOCK_BYTES, PARITY = 255, 64  # Reed-Solomon: corrects 32 wrong bytes a block
 
 BLOCKS = CAPACITY // 8 // BLOCK_BYTES
 
@@ -65,14 +65,16 @@ def write(image: Tensor, sealed: Sealed) -> Tensor | None:
     size. Where none is, which is so in small pictures, that of JPEG 75 must do.
 
     Returns:
-        The marked picture, or None where the picture is too small for a code.
+        The marked picture, or None where the picture is too small for a code, or the
+        cipher has settings that the mark has no room for.
 
     Raises:
         ValueError: ``sealed`` does not hold a compact code.
     """
     if not isinstance(sealed.prior, CompactCode) or sealed.nonce != NONCE:
         raise ValueError("the pixels hold compact codes only; seal with one.")
-    if min(image.shape[-2:]) < MIN_SIDE:
+    public = set(CATALOGUE[sealed.params["cipher"]].public)
+    if min(image.shape[-2:]) < MIN_SIDE or not public <= SETTINGS:
         return None
     message = _message(sealed)
     protected = RSCodec(PARITY, nsize=BLOCK_BYTES).encode(message)
@@ -100,7 +102,7 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
         SealedError: there is nothing, or too much of it was lost.
     """
     for step in STEPS:
-        message = _mend(read(image, step))
+        message = _corrected(read(image, step))
         if message is not None:
             break
     else:
@@ -146,22 +148,22 @@ def _check(body: bytes) -> bytes:
 
 
 def _reads(image: Tensor, step: float, message: bytes) -> bool:
-    return _mend(read(image, step)) == message
+    return _corrected(read(image, step)) == message
 
 
-def _mend(reading: np.ndarray) -> bytes | None:
+def _corrected(reading: np.ndarray) -> bytes | None:
     """The message under readings (``CAPACITY``,) of its bits; None if it is lost."""
     count = 8 * BLOCKS * BLOCK_BYTES
     received = np.packbits(reading[:count] > 0).reshape(BLOCKS, BLOCK_BYTES)
     clear = np.abs(reading[:count]).reshape(BLOCKS, BLOCK_BYTES, 8).min(-1)
-    parts = [_mend_block(b, c) for b, c in zip(received, clear, strict=True)]
+    parts = [_correct_block(b, c) for b, c in zip(received, clear, strict=True)]
     message = b"".join(part for part in parts if part is not None)
     whole = len(message) == DATA_BYTES
     kept = whole and _check(message[:-CHECK_BYTES]) == message[-CHECK_BYTES:]
     return message if kept else None
 
 
-def _mend_block(received: np.ndarray, clear: np.ndarray) -> bytes | None:
+def _correct_block(received: np.ndarray, clear: np.ndarray) -> bytes | None:
     """One block of Reed-Solomon, (``BLOCK_BYTES``,) bytes and how clear each is."""
     codec, doubt = RSCodec(PARITY, nsize=BLOCK_BYTES), clear.argsort().tolist()
     for erased in ERASED:
@@ -175,17 +177,15 @@ def _mend_block(received: np.ndarray, clear: np.ndarray) -> bytes | None:
 def _pack_settings(
     params: Mapping[str, Any], salt: bytes, geometry: Mapping[str, Any]
 ) -> bytes:
-    rotates = params["cipher"] == "rotation"
-    name = "rotation" if rotates else params["mapper"]
     flags = sum(bit for name, bit in FLAGS.items() if geometry.get(name))
     return HEAD.pack(
         VERSION,
-        CIPHERS.index(name) | flags,
+        CATALOGUE[params["cipher"]].file_id | flags,
         params["num_bits"],
-        sum(1 << row for row in params["layers"]) if rotates else 0,
-        params["context"] if rotates else 0,
-        params["kappa"] if rotates else 0.0,
-        bytes(8) if rotates else bytes.fromhex(params["weights"]),
+        sum(1 << row for row in params.get("layers", ())),
+        params.get("context", 0),
+        params.get("kappa", 0.0),
+        bytes.fromhex(params.get("weights", "00" * 8)),
         salt,
         *_pack_place(geometry),
     )
@@ -196,21 +196,21 @@ def _unpack_settings(
 ) -> tuple[dict[str, Any], bytes, dict[str, Any]]:
     _, first, bits, mask, context, kappa, weights, salt, *place = HEAD.unpack_from(body)
     flags = {name: True for name, bit in FLAGS.items() if first & bit}
-    index = first & ~sum(FLAGS.values())
-    if index >= len(CIPHERS):
+    number = first & ~sum(FLAGS.values())
+    names = [n for n, entry in CATALOGUE.items() if entry.file_id == number]
+    if not names:
         raise SealedError(
-            f"these pixels ask for cipher {index}, which this version does not know; "
+            f"these pixels ask for cipher {number}, which this version does not know; "
             "upgrade facersa."
         )
-    params: dict[str, Any] = {"num_bits": bits}
-    if index == 0:
-        layers = [row for row in range(32) if mask >> row & 1]
-        params |= {"cipher": "rotation", "layers": layers}
-        params |= {"kappa": kappa, "context": context}
-    else:
-        params |= {"cipher": "mapper", "mapper": CIPHERS[index]}
-        params |= {"weights": weights.hex()}
-    return params, salt, _unpack_place(place, size) | flags
+    layers = [row for row in range(32) if mask >> row & 1]
+    settings = {"layers": layers, "context": context, "kappa": kappa}
+    entry = CATALOGUE[names[0]]
+    params: dict[str, Any] = {"cipher": names[0], "num_bits": bits}
+    params |= {key: settings[key] for key in entry.public}
+    if entry.learned:
+        params["weights"] = weights.hex()
+    return upgrade(params), salt, _unpack_place(place, size) | flags
 
 
 def _pack_place(geometry: Mapping[str, Any]) -> Sequence[float]:

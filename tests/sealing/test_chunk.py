@@ -268,7 +268,7 @@ def test_an_open_payload_that_is_no_code() -> None:
 
 
 def test_a_newer_format_says_to_upgrade() -> None:
-    body = b"\x02" + packed()[1:-32]
+    body = b"\x03" + packed()[1:-32]
     with pytest.raises(SealedError, match="upgrade"):
         unpack(body + hashlib.sha256(body).digest())
 
@@ -341,7 +341,7 @@ def test_known_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = WStatistics(torch.zeros(512), torch.ones(512), torch.eye(512))
     prior = HoneyPrior(scales=(3.0,) + (0.5,) * 15)
     body = packed(prior=prior, statistics=plain, nonce=bytes(range(12)))
-    head, start = b"\x01\x02\x00\x10\x02\x00", HEAD.size + 28
+    head, start = b"\x02\x02\x00\x10\x02\x00", HEAD.size + 28
     assert body[:6] == head and body[HEAD.size : start] == SALT + bytes(range(12))
     assert body[start:].startswith(b'{"geometry":{"quad":[0.5,1.25,2.0,')
     assert body[-32:] == hashlib.sha256(body[:-32]).digest()

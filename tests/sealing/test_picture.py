@@ -18,7 +18,7 @@ from facersa.judges.metrics import psnr
 from facersa.photo.images import decode_image, jpeg_bytes, png_bytes, resize
 from facersa.pipeline import Encrypted, FaceRSA, Inversion
 from facersa.sealing.chunk import seal, unseal, unseal_all
-from facersa.sealing.picture import carries_code, check_mark, number_of, pick, squares
+from facersa.sealing.picture import EncryptedPicture, carries_code
 from facersa.sealing.pixels import find
 
 A, B = Secrets(("apple",)), Secrets(("banana",))
@@ -56,7 +56,7 @@ def encrypt_both(
     """The face ``first`` and then the other, with a password each."""
     one = engine.encrypt(people[first], SECRETS[first], **how)
     second = 1 - first
-    return engine.encrypt(people[second], SECRETS[second], beside=one.data, **how)
+    return engine.encrypt(people[second], SECRETS[second], beside=one.picture, **how)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_a_face_is_encrypted_again_after_it_was_taken_out(
     engine: FaceRSA, people: list[Inversion], bare: Encrypted
 ) -> None:
     halfway = engine.decrypt(bare.data, A, face=0)
-    again = engine.encrypt(people[0], B, beside=halfway.data, in_pixels=False)
+    again = engine.encrypt(people[0], B, beside=halfway.picture, in_pixels=False)
     for face in (1, 0):
         last = engine.decrypt(again.data, B, face=face)
         assert psnr(last.face, shown(engine, people[face])).item() > 45
@@ -143,32 +143,32 @@ def test_an_encrypted_face_is_not_encrypted_twice(
     engine: FaceRSA, people: list[Inversion], both: Encrypted
 ) -> None:
     with pytest.raises(SealedError, match="already: decrypt it first"):
-        engine.encrypt(people[1], A, beside=both.data)
+        engine.encrypt(people[1], A, beside=both.picture)
     opened = engine.encrypt(people[1], A, mode="open")
     with pytest.raises(SealedError, match="already: add your password"):
-        engine.encrypt(people[1], B, beside=opened.data)
+        engine.encrypt(people[1], B, beside=opened.picture)
     with pytest.raises(ImageError, match="leave out crop"):
-        engine.encrypt(people[0], A, beside=opened.data, crop=True)
+        engine.encrypt(people[0], A, beside=opened.picture, crop=True)
     cropped = engine.encrypt(people[0], A, crop=True)
     with pytest.raises(SealedError, match="already"):
-        engine.encrypt(people[1], A, beside=cropped.data)
+        engine.encrypt(people[1], A, beside=cropped.picture)
 
 
 def test_the_second_face_is_found_in_the_file_of_the_first(
     engine: FaceRSA, people: list[Inversion]
 ) -> None:
     first = engine.encrypt(people[0], A)
-    known = squares(unseal_all(first.data))
+    picture = EncryptedPicture.read(first.data)
+    known = picture.squares
     assert len(known) == 2
-    picture = decode_image(first.data)
-    found = engine.find_faces(picture, known)
-    assert [number_of(unseal_all(first.data), f.quad) for f in found] == [0, None]
+    found = engine.find_faces(picture.image, known)
+    assert [picture.number_of(face.quad) for face in found] == [0, None]
     second = engine.invert(
-        picture, face=1, known=known, config=project_config(1), progress=False
+        picture.image, face=1, known=known, config=project_config(1), progress=False
     )
     np.testing.assert_allclose(second.aligned.quad, people[1].aligned.quad, atol=0.01)
-    added = engine.encrypt(second, B, beside=first.data)
-    back = engine.decrypt(added.data, A, face=0)
+    added = engine.encrypt(second, B, beside=picture)
+    back = engine.decrypt(added.picture, A, face=0)
     assert psnr(back.face, shown(engine, people[0])).item() > 45
 
 
@@ -198,10 +198,12 @@ def test_a_face_without_chunk_and_mark_is_given_up_knowingly(
 ) -> None:
     first = engine.encrypt(people[0], A)
     with pytest.raises(SealedError, match="one face only"):
-        engine.encrypt(people[1], B, beside=first.data, mode="none")
+        engine.encrypt(people[1], B, beside=first.picture, mode="none")
     with pytest.raises(SealedError, match="one face only"):
-        check_mark([], 2)
-    gone = engine.encrypt(people[1], B, beside=first.data, mode="none", in_pixels=False)
+        EncryptedPicture(people[0].photo, (), b"").check_mark(2)
+    gone = engine.encrypt(
+        people[1], B, beside=first.picture, mode="none", in_pixels=False
+    )
     assert len(unseal_all(gone.data)) == 1
     assert find(gone.image).salt == unseal(first.data).salt
 
@@ -230,7 +232,9 @@ def test_a_file_that_knew_no_neighbours_learns_of_a_new_one(
     del sealed.geometry["others"]
     old = seal(first.image, sealed)
     assert torch.equal(engine.decrypt(old, A).ws, engine.decrypt(first.data, A).ws)
-    added = engine.encrypt(people[1], B, beside=old, in_pixels=False)
+    added = engine.encrypt(
+        people[1], B, beside=EncryptedPicture.read(old), in_pixels=False
+    )
     back = engine.decrypt(added.data, A, face=0)
     half = decode_image(added.data)[RIGHT][MIDDLE]
     assert torch.equal(back.image[RIGHT][MIDDLE], half)
@@ -239,9 +243,16 @@ def test_a_file_that_knew_no_neighbours_learns_of_a_new_one(
 def test_numbers_count_from_the_left_whatever_the_order_in_the_file(
     engine: FaceRSA, people: list[Inversion]
 ) -> None:
-    faces = unseal_all(encrypt_both(engine, people, first=1, in_pixels=False).data)
-    assert [pick(faces, number) for number in (0, 1)] == [1, 0]
-    assert number_of(faces, people[1].aligned.quad) == 1
+    picture = encrypt_both(engine, people, first=1, in_pixels=False).picture
+    assert [picture.pick(number) for number in picture.numbers] == [1, 0]
+    assert picture.number_of(people[1].aligned.quad) == 1
+
+
+def test_what_is_carried_is_what_the_file_says(both: Encrypted) -> None:
+    """The object that encryption hands on and one parsed from its file are equal."""
+    parsed = EncryptedPicture.read(both.data)
+    assert parsed.faces == both.picture.faces
+    assert torch.equal(parsed.image, both.image)
 
 
 def test_carries_code_of_other_files() -> None:

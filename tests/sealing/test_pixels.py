@@ -24,7 +24,7 @@ from facersa.sealing.pixels import (
     DATA_BYTES,
     NONCE,
     PARITY,
-    _mend,
+    _corrected,
     _message,
     _pack_settings,
     _unpack_settings,
@@ -132,20 +132,20 @@ def test_the_place_follows_the_size_of_the_picture() -> None:
     Aligned.from_dict(place, torch.zeros(1, 3, 8, 8))  # a square, so accepted
 
 
-def test_turned_bits_are_mended_up_to_a_limit() -> None:
+def test_turned_bits_are_correcteded_up_to_a_limit() -> None:
     rng = np.random.default_rng(0)
     message = _message(hidden())
     coded = RSCodec(PARITY, nsize=BLOCK_BYTES).encode(message)
     bits = np.unpackbits(np.frombuffer(coded, np.uint8))
     reading = np.zeros(CAPACITY)
     reading[: len(bits)] = (bits - 0.5) * 2 * rng.uniform(0.5, 1, len(bits))
-    assert _mend(reading) == message and len(message) == DATA_BYTES
+    assert _corrected(reading) == message and len(message) == DATA_BYTES
     few = reading * np.where(rng.random(CAPACITY) < 0.012, -1, 1)
-    assert _mend(few) == message
+    assert _corrected(few) == message
     doubtful = np.where(rng.random(CAPACITY) < 0.024, -0.01 * reading, reading)
-    assert _mend(doubtful) == message  # too many to find, but known to be doubtful
+    assert _corrected(doubtful) == message  # too many to find, but known to be doubtful
     many = reading * np.where(rng.random(CAPACITY) < 0.1, -1, 1)
-    assert _mend(many) is None
+    assert _corrected(many) is None
 
 
 def test_plain_pictures_hold_no_code(astronaut: torch.Tensor) -> None:
@@ -153,13 +153,13 @@ def test_plain_pictures_hold_no_code(astronaut: torch.Tensor) -> None:
         find(astronaut)
 
 
-def test_a_checksum_finds_what_was_mended_wrongly() -> None:
+def test_a_checksum_finds_what_was_correcteded_wrongly() -> None:
     message = bytearray(_message(hidden()))
     message[300] ^= 1
     coded = RSCodec(PARITY, nsize=BLOCK_BYTES).encode(bytes(message))
     reading = np.zeros(CAPACITY)
     reading[: 8 * len(coded)] = np.unpackbits(np.frombuffer(coded, np.uint8)) - 0.5
-    assert _mend(reading) is None
+    assert _corrected(reading) is None
 
 
 def test_other_versions_and_ciphers_ask_for_an_upgrade(
@@ -169,7 +169,7 @@ def test_other_versions_and_ciphers_ask_for_an_upgrade(
         message = bytearray(_message(hidden()))
         message[place] = 9
         monkeypatch.setattr(
-            "facersa.sealing.pixels._mend", lambda _, m=message: bytes(m)
+            "facersa.sealing.pixels._corrected", lambda _, m=message: bytes(m)
         )
         with pytest.raises(SealedError, match="upgrade"):
             find(marked)

@@ -15,7 +15,7 @@ from facersa.generator.mobile_stylegan import Generator
 from facersa.photo.images import from_uint8, resize
 from facersa.pipeline import FaceRSA
 
-FILES = Path(__file__).parent / "data" / "version1"
+FILES = Path(__file__).parents[1] / "data" / "version1"
 CASES: dict[str, dict[str, Any]] = json.loads((FILES / "cases.json").read_text())
 
 
