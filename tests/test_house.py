@@ -131,6 +131,24 @@ def wrong_imports(name: str, source: str) -> list[str]:
     return sorted({found for found in imports_of(source) if found not in above})
 
 
+def wing_of(name: str) -> str:
+    """The wing a module is in; a file of the ground floor is its own."""
+    return name.partition(".")[0]
+
+
+def wing_table() -> str:
+    """Who imports whom, wing by wing, as CONTRIBUTING.md shows it."""
+    imported: dict[str, set[str]] = {wing: set() for wing in HOUSE}
+    for name in MODULES:
+        found = {wing_of(other) for other in imports_of(FILES[name].read_text())}
+        imported[wing_of(name)] |= found - {wing_of(name)}
+    rows = ["| wing | imports |", "|---|---|"]
+    for wing, others in imported.items():
+        listed = ", ".join(f"`{other}`" for other in HOUSE if other in others)
+        rows.append(f"| `{wing}` | {listed or '–'} |")
+    return "\n".join(rows)
+
+
 def tracked(*patterns: str) -> list[Path]:
     """Files that git tracks, or would: not the ignored ones."""
     command = ["git", "ls-files", "-z", "-c", "-o", "--exclude-standard", "--"]
@@ -174,6 +192,10 @@ def test_a_file_imports_only_files_before_it(name: str) -> None:
 )
 def test_the_import_check_sees_every_form(source: str, wrong: list[str]) -> None:
     assert wrong_imports("photo.square", source) == wrong
+
+
+def test_contributing_shows_who_imports_whom() -> None:
+    assert wing_table() in (ROOT / "CONTRIBUTING.md").read_text(), wing_table()
 
 
 def test_nothing_is_re_exported() -> None:

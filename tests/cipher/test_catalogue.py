@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from facersa.cipher.catalogue import (
-    MAPPERS,
-    SteeredConfig,
-    SteeredMapper,
-    build_mapper,
+    CATALOGUE,
+    LEARNED,
+    VERSION_1,
+    build_cipher,
+    describe,
     fingerprint,
-    kind_of,
-    load_mapper,
-    load_teacher,
-    mapper_card,
+    label,
+    load_cipher,
+    model_card,
+    restore,
+    upgrade,
 )
-from facersa.cipher.modulation import (
-    MapperConfig,
-    Modulation,
-    ModulationMapper,
-    PasswordConverter,
-)
+from facersa.cipher.modulation import MapperConfig, ModulationMapper
 from facersa.cipher.password import Password
-from facersa.errors import AssetError, PasswordError
-from facersa.training.losses import PasswordReader
+from facersa.cipher.steered import SteeredConfig, SteeredMapper
+from facersa.errors import AssetError, FaceRSAError, PasswordError, SealedError
 
 
 def codes(*seeds: int, num_bits: int = 16) -> Tensor:
     return torch.cat([Password.random(num_bits, seed=s).code for s in seeds])
 
 
-@pytest.mark.parametrize("kind", MAPPERS)
+@pytest.mark.parametrize("kind", LEARNED)
 def test_only_the_edited_rows_change(kind: str, any_ws: Tensor) -> None:
-    mapper = build_mapper(kind)
+    mapper = build_cipher(kind)
     edited = mapper(any_ws, codes(1))
     assert edited.shape == any_ws.shape and edited.dtype == any_ws.dtype
     kept = [r for r in range(16) if r not in (5, 6, 7, 8)]
@@ -45,19 +45,19 @@ def test_only_the_edited_rows_change(kind: str, any_ws: Tensor) -> None:
     assert ((edited - any_ws)[:, 5:9].abs().amax((1, 2)) > 1e-3).all()
 
 
-@pytest.mark.parametrize("kind", MAPPERS)
+@pytest.mark.parametrize("kind", LEARNED)
 def test_one_code_serves_all_faces_and_each_may_have_its_own(
     kind: str, any_ws: Tensor
 ) -> None:
-    mapper = build_mapper(kind)
+    mapper = build_cipher(kind)
     torch.testing.assert_close(mapper(any_ws, codes(4)), mapper(any_ws, codes(4, 4, 4)))
     each = mapper(any_ws, codes(4, 5, 6))
     torch.testing.assert_close(each[1:2], mapper(any_ws[1:2], codes(5)))
 
 
-@pytest.mark.parametrize("kind", MAPPERS)
+@pytest.mark.parametrize("kind", LEARNED)
 def test_bad_input_names_the_cure(kind: str, any_ws: Tensor) -> None:
-    mapper = build_mapper(kind)
+    mapper = build_cipher(kind)
     with pytest.raises(PasswordError, match="num_bits=16"):
         mapper(any_ws, codes(1, num_bits=8))
     with pytest.raises(PasswordError, match="1 or 3"):
@@ -68,56 +68,10 @@ def test_bad_input_names_the_cure(kind: str, any_ws: Tensor) -> None:
         mapper(any_ws[..., :100], codes(1))
 
 
-@pytest.mark.parametrize("kind", MAPPERS)
+@pytest.mark.parametrize("kind", LEARNED)
 def test_a_sum_is_a_code_like_any_other(kind: str, any_ws: Tensor) -> None:
     total = Password.random(16, seed=1) + Password.random(16, seed=2)
-    assert torch.isfinite(build_mapper(kind)(any_ws, total.code)).all()
-
-
-def test_converter_by_hand() -> None:
-    converter = PasswordConverter(16)
-    code = codes(3)
-    by_hand = code @ converter.first.weight.T + converter.first.bias
-    by_hand = torch.where(by_hand > 0, by_hand, 0.01 * by_hand)
-    by_hand = by_hand @ converter.second.weight.T + converter.second.bias
-    by_hand = torch.where(by_hand > 0, by_hand, 0.01 * by_hand)
-    torch.testing.assert_close(converter(code), by_hand)
-
-
-@pytest.mark.parametrize("one_plus", [False, True])
-def test_modulation_by_hand(one_plus: bool) -> None:
-    module = Modulation(one_plus=one_plus)
-    x, v = torch.randn(2, 4, 512), torch.randn(2, 512)
-    for i in range(2):
-        y = x[i] @ module.linear.weight.T + module.linear.bias
-        y = (y - y.mean()) / (y.var(unbiased=False) + 1e-5).sqrt()
-        gamma, beta = module.gamma(v[i : i + 1])[0], module.beta(v[i : i + 1])[0]
-        expected = y * (gamma + one_plus) + beta
-        torch.testing.assert_close(module(x, v)[i], expected, atol=1e-5, rtol=1e-4)
-
-
-def test_published_quirks_do_what_their_names_say(any_ws: Tensor) -> None:
-    published = ModulationMapper(MapperConfig.published())
-    change = published.change(any_ws, codes(1, 2, 3))
-    # A last LeakyReLU of slope .01 leaves next to nothing below zero.
-    assert change.clamp_max(0).abs().sum() < 0.05 * change.abs().sum()
-    # Biases alone move a face that nobody encrypted.
-    assert published.change(any_ws, torch.zeros(1, 16)).abs().max() > 1e-3
-    ours = ModulationMapper()
-    assert (
-        ours.change(any_ws, torch.zeros(1, 16).expand(3, -1)).abs().max() < 1e-5
-    )  # both halves round apart
-    there, back = (ours.change(any_ws, s * codes(1, 2, 3)) for s in (1, -1))
-    torch.testing.assert_close(there, -back)
-
-
-@pytest.mark.parametrize(("norm", "dim"), [("features", -1), ("rows", -2)])
-def test_the_axis_of_the_pixel_norm(norm: str, dim: int, any_ws: Tensor) -> None:
-    mapper = ModulationMapper(MapperConfig(norm=norm, modules=1, odd=False))
-    scaled = any_ws.clone()
-    scaled[:, 5:9] *= torch.rand(3, 4 if dim == -1 else 1, 1 if dim == -1 else 512) + 1
-    code = codes(1, 2, 3)
-    torch.testing.assert_close(mapper.change(scaled, code), mapper.change(any_ws, code))
+    assert torch.isfinite(build_cipher(kind)(any_ws, total.code)).all()
 
 
 def test_bad_options_are_refused() -> None:
@@ -127,8 +81,12 @@ def test_bad_options_are_refused() -> None:
         ModulationMapper(MapperConfig(layers=(5, 5)))
     with pytest.raises(ValueError, match="different rows"):
         SteeredMapper(SteeredConfig(context=(4, 5)))
-    with pytest.raises(ValueError, match="one of"):
-        build_mapper("linear")
+    with pytest.raises(FaceRSAError, match="one of"):
+        build_cipher("linear")
+    with pytest.raises(FaceRSAError, match="cannot be built.*different rows"):
+        build_cipher("ring", {"layers": [5, 5]})
+    with pytest.raises(FaceRSAError, match="cannot be built.*unexpected"):
+        build_cipher("ring", {"radios": 3})
 
 
 @pytest.mark.parametrize(("kind", "error"), [("steered", 1e-12), ("ring", 1e-6)])
@@ -139,7 +97,7 @@ def test_an_exact_mapper_is_a_group_action(
 
     A ring reads what it wrote, along axes that are orthogonal to float32 only.
     """
-    mapper, ws = build_mapper(kind).double(), any_ws.double()
+    mapper, ws = build_cipher(kind).double(), any_ws.double()
     e1, e2, e3 = (codes(s).double() for s in (1, 2, 3))
     once = mapper(ws, e1)
     assert torch.equal(mapper(ws, torch.zeros(1, 16)), ws)
@@ -154,24 +112,21 @@ def test_an_exact_mapper_is_a_group_action(
 
 @pytest.mark.parametrize("kind", ["steered", "ring"])
 def test_in_single_precision_it_is_exact_enough(kind: str, any_ws: Tensor) -> None:
-    mapper = build_mapper(kind)
+    mapper = build_cipher(kind)
     back = mapper(mapper(any_ws, codes(1)), -codes(1))
     assert (back - any_ws).abs().max() < 1e-5
 
 
-def test_reader_reads_one_row() -> None:
-    assert PasswordReader(16)(torch.randn(2, 512)).shape == (2, 16)
-
-
-@pytest.mark.parametrize("kind", MAPPERS)
+@pytest.mark.parametrize("kind", LEARNED)
 def test_the_shipped_mapper_is_the_one_of_its_card(kind: str) -> None:
-    mapper, card = load_mapper(kind), mapper_card(kind)
+    mapper, card = load_cipher(kind), model_card(kind)
     assert card["task"] == f"mapper_{kind}" and card["steps_done"] > 0
-    assert kind_of(mapper) == kind
+    assert mapper.name == kind and mapper.exact == (kind != "faithful")
+    assert mapper.settings == card["settings"]["mapper"]
     assert list(mapper.layers) == card["settings"]["mapper"]["layers"]
     assert not any(p.requires_grad for p in mapper.parameters())
-    assert fingerprint(mapper) == fingerprint(load_mapper(kind))
-    assert fingerprint(mapper) != fingerprint(build_mapper(kind))
+    assert fingerprint(mapper) == fingerprint(load_cipher(kind))
+    assert fingerprint(mapper) != fingerprint(build_cipher(kind))
     results = Path(__file__).parents[2] / "book" / "results"
     tables = list(results.glob(f"properties_{kind}_*.json"))
     assert len(tables) == 4
@@ -181,7 +136,7 @@ def test_the_shipped_mapper_is_the_one_of_its_card(kind: str) -> None:
 
 def test_a_fingerprint_sees_what_a_file_holds() -> None:
     """Biases whole: some are so large that halves would be coarse."""
-    mapper = load_mapper("faithful")
+    mapper = load_cipher("faithful")
     whole = fingerprint(mapper)
     state = mapper.state_dict()
     halved = {k: v.half().float() for k, v in state.items()}
@@ -190,12 +145,116 @@ def test_a_fingerprint_sees_what_a_file_holds() -> None:
     assert fingerprint(mapper) != whole
 
 
-def test_whoever_is_copied_is_exact() -> None:
-    assert kind_of(load_teacher()) == "ring"
-    with pytest.raises(AssertionError):
-        load_teacher("faithful")
+def test_missing_weights_name_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(AssetError, match="facersa train mapper --cipher ring"):
+        load_cipher("ring", tmp_path / "none.safetensors")
+    with pytest.raises(FaceRSAError, match="one of .*'faithful'.*got 'none'"):
+        load_cipher("none")
 
 
-def test_missing_weights_name_the_cure() -> None:
-    with pytest.raises(AssetError, match="facersa train mapper --mapper none"):
-        load_mapper("none")
+def trained(folder: Path, kind: str = "ring", **settings: Any) -> Path:
+    """Weights and card as a training run leaves them."""
+    cipher = build_cipher(kind, settings)
+    path = folder / "own.safetensors"
+    save_file({k: v.contiguous() for k, v in cipher.state_dict().items()}, path)
+    card = {"settings": {"mapper": cipher.settings}}
+    path.with_suffix(".json").write_text(json.dumps(card))
+    return path
+
+
+def test_weights_of_ones_own_are_loaded_with_their_card(tmp_path: Path) -> None:
+    path = trained(tmp_path, num_bits=24, planes=4)
+    cipher = load_cipher("ring", path)
+    assert (cipher.num_bits, cipher.settings["planes"]) == (24, 4)
+    with pytest.raises(AssetError, match="does not hold weights of the steered"):
+        load_cipher("steered", path)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(AssetError, match="not a safetensors file"):
+        load_cipher("ring", path)
+
+
+def test_settings_that_a_cipher_lacks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FaceRSAError, match="no setting kappa or layers"):
+        load_cipher("ring", layers=[3], kappa=0.1)
+    with pytest.raises(FaceRSAError, match="no weights to load"):
+        load_cipher("rotation", tmp_path / "x.safetensors")
+    with pytest.raises(PasswordError, match="codes of 16 bits, got 128"):
+        load_cipher("ring", num_bits=128)
+    for bits in (0, -1, 5000):
+        with pytest.raises(PasswordError, match="1 to 4096 bits"):
+            load_cipher(num_bits=bits)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_what_a_file_says_of_a_cipher_builds_it_again(
+    name: str, any_ws: Tensor
+) -> None:
+    cipher = load_cipher(name)
+    stored = json.loads(json.dumps(describe(cipher)))
+    again = restore(stored, 16)
+    assert fingerprint(again) == fingerprint(cipher)
+    code = Password.random(cipher.num_bits, seed=1).code
+    assert torch.equal(again(any_ws, code), cipher(any_ws, code))
+    assert name in label(cipher)
+
+
+def test_own_weights_are_told_from_the_shipped_ones(tmp_path: Path) -> None:
+    own = load_cipher("ring", trained(tmp_path))
+    stored = describe(own)
+    assert restore(stored, 16, loaded=own) is own
+    with pytest.raises(SealedError, match="other weights of the ring.*--weights"):
+        restore(stored, 16)
+    shipped = describe(load_cipher("ring"))
+    assert fingerprint(restore(shipped, 16, loaded=own)) == shipped["weights"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cipher": "future"},
+        {"cipher": ["rotation"]},
+        {"layers": [3, 99]},
+        {"layers": "3-8"},
+        {"layers": [True, 4]},
+        {"layers": []},
+        {"context": 5},
+        {"kappa": "much"},
+        {"num_bits": 10**9},
+        {"num_bits": 12.5},
+        {"weights": "00" * 8},
+        {"more": 1},
+    ],
+)
+def test_senseless_descriptions_are_one_clear_error(change: dict[str, Any]) -> None:
+    stored = describe(load_cipher()) | change
+    with pytest.raises(SealedError, match="does not know"):
+        restore(stored, 16)
+
+
+def test_version_1_named_the_same_weights_otherwise() -> None:
+    assert {fingerprint(load_cipher(name)) for name in LEARNED} == {*VERSION_1.values()}
+    old = {
+        "cipher": "mapper",
+        "mapper": "ring",
+        "weights": "7a5b723d6d564926",
+        "num_bits": 16,
+    }
+    assert upgrade(old) == describe(load_cipher("ring"))
+
+
+def test_file_numbers_are_for_ever() -> None:
+    numbers = {name: entry.file_id for name, entry in CATALOGUE.items()}
+    assert numbers == {"rotation": 0, "steered": 1, "faithful": 2, "ring": 3}
+
+
+def test_a_fingerprint_is_what_the_format_says() -> None:
+    """Computed once more, by the words of FORMAT.md."""
+    cipher = load_cipher("ring")
+    text = "facersa cipher 2\nring\naxes=128\nlayers=[5, 6, 7, 8]\nnum_bits=16\n"
+    text += "planes=16\nradius=3.0\nspread=2.8\nstrength=0.8\n"
+    digest = hashlib.sha256(text.encode())
+    for name in ("angles", "centre", "directions"):
+        values = cipher.state_dict()[name].numpy().astype("<f2")
+        shape = ", ".join(map(str, values.shape))
+        digest.update(f"{name} <f2 [{shape}]\n".encode() + values.tobytes())
+    assert fingerprint(cipher) == digest.hexdigest()[:16] == "a23abff9a14c77af"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from facersa.training.losses import (
     LossWeights,
+    PasswordReader,
     View,
     associated_loss,
     code_size,
@@ -212,3 +213,7 @@ def test_associated_loss_is_recovery_of_the_chain() -> None:
     same = associated_loss(view(1), view(1), WEIGHTS)
     assert total(same) == pytest.approx(0, abs=1e-5)
     assert total(associated_loss(view(1), view(2), WEIGHTS)) > 1
+
+
+def test_reader_reads_one_row() -> None:
+    assert PasswordReader(16)(torch.randn(2, 512)).shape == (2, 16)

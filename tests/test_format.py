@@ -1,0 +1,121 @@
+"""The file format: test vectors of FORMAT.md, and old files that still decrypt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from facersa.cipher.catalogue import CATALOGUE, fingerprint, load_cipher
+from facersa.cipher.password import Password, Secrets, stretch
+from facersa.cipher.rotation import half_columns
+from facersa.errors import SealedError
+from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.statistics import WStatistics
+from facersa.photo.images import from_uint8, resize
+from facersa.pipeline import FaceRSA
+from facersa.sealing.chunk import pack, unpack
+from facersa.sealing.pixels import _pack_settings, _unpack_settings
+
+DATA = Path(__file__).parent / "data"
+FILES = DATA / "version1"
+VECTORS: dict[str, Any] = json.loads((DATA / "vectors.json").read_text())
+CASES: dict[str, dict[str, Any]] = json.loads((FILES / "cases.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def engine(generator: Generator) -> FaceRSA:
+    return FaceRSA(generator)
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, torch.Tensor]:
+    """Codes (16, 512) and small faces (64, 64, 3) that the files hold."""
+    return load_file(FILES / "expected.safetensors")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_file_of_version_1_decrypts_to_what_it_held(
+    engine: FaceRSA, expected: dict[str, torch.Tensor], name: str
+) -> None:
+    case = CASES[name]
+    passwords = case.get("passwords") or [case["password"]]
+    back = engine.decrypt(
+        (FILES / name.partition("#")[0]).read_bytes(),
+        Secrets(tuple(passwords)),
+        face=case.get("face"),
+        from_pixels=case.get("from_pixels", False),
+    )
+    torch.testing.assert_close(back.ws[0], expected[name].float(), atol=2e-3, rtol=2e-3)
+    shown = resize(back.face, 64)
+    wanted = from_uint8(expected[f"{name} picture"].numpy())
+    assert (shown - wanted).abs().mean() * 127.5 < 1.0  # grey levels
+
+
+def tiny_statistics() -> WStatistics:
+    """Of codes with six numbers in a row."""
+    stored = VECTORS["statistics"]
+    mean, values = (torch.tensor(stored[key]) for key in ("mean", "eigenvalues"))
+    return WStatistics(mean, values, torch.eye(6))
+
+
+@pytest.mark.parametrize("vector", VECTORS["passwords"], ids=lambda v: v["text"])
+def test_typed_passwords_become_these_codes(vector: dict[str, Any]) -> None:
+    salt = bytes.fromhex(vector["salt"])
+    code = Password.from_text(vector["text"], salt=salt, num_bits=vector["num_bits"])
+    assert code.to_bits() == vector["bits"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["keys"], ids=["fresh", "sum"])
+def test_a_code_and_its_inverse_become_this_key(vector: dict[str, Any]) -> None:
+    password = Password(tuple(vector["halves"]))
+    for either in (password, password.inverse):
+        key = stretch(either.shared_secret(), bytes.fromhex(vector["salt"]), 32)
+        assert key.hex() == vector["key"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["chunks"], ids=lambda v: v["name"])
+def test_a_chunk_holds_this_code(vector: dict[str, Any]) -> None:
+    body = bytes.fromhex(vector["body"])
+    sealed, statistics = unpack(body), tiny_statistics()
+    assert pack(sealed) == body and sealed.mode == vector["name"]
+    assert statistics.fingerprint() == VECTORS["statistics"]["fingerprint"]
+    password = Password.from_bits(vector["bits"]) if "bits" in vector else None
+    code = sealed.code(password, statistics=statistics)[0]
+    torch.testing.assert_close(code, torch.tensor(vector["code"]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda v: v["why"])
+def test_other_bytes_are_refused(vector: dict[str, Any]) -> None:
+    with pytest.raises(SealedError, match=vector["why"]):
+        unpack(bytes.fromhex(vector["body"]))
+
+
+@pytest.mark.parametrize(
+    "vector", VECTORS["marks"], ids=lambda v: v["params"]["cipher"]
+)
+def test_a_mark_holds_these_settings(vector: dict[str, Any]) -> None:
+    head = bytes.fromhex(vector["head"])
+    params, salt, geometry = _unpack_settings(head, tuple(vector["size"]))
+    assert (params, salt.hex()) == (vector["params"], vector["salt"])
+    assert geometry["others"] and geometry["photo_size"] == vector["size"]
+    np.testing.assert_allclose(geometry["quad"], vector["geometry"]["quad"], atol=1e-3)
+    assert _pack_settings(params, salt, vector["geometry"]) == head
+
+
+def test_the_columns_of_the_rotation_are_these() -> None:
+    stored = VECTORS["columns"]
+    table = half_columns(stored["num_bits"], stored["row"], stored["planes"])
+    assert [[i, k, int(table[i, k])] for i, k, _ in stored["entries"]] == stored[
+        "entries"
+    ]
+
+
+def test_the_shipped_ciphers_have_these_fingerprints() -> None:
+    found = {name: fingerprint(load_cipher(name)) for name in CATALOGUE}
+    assert found == VECTORS["fingerprints"]
