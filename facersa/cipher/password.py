@@ -220,7 +220,7 @@ class Password:
         return "".join("1" if unit > 0 else "0" for unit in self.half_units)
 
     def flip(self, index: int) -> Password:
-        """The nearest wrong password: bit ``index`` (0-based) turned over.
+        """The nearest wrong password: bit ``index`` (0-based) flipped.
 
         Raises:
             PasswordError: the password is a sum, or has no such bit.

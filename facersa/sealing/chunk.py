@@ -11,10 +11,10 @@ needs the code itself. It travels in an ancillary PNG chunk in one of two ways:
   Whoever has the file finds the person without a password, by copying a row
   that is not edited over the edited ones.
 
-What honey does not hide: the picture itself. Whoever tries a password can draw
-the code it gives, put it beside the picture, and see whether they belong
-together. Only the strength of the password and the cost of argon2id stand in
-the way. The chunk shows that the picture was anonymised, and by what.
+What honey does not hide is the picture itself. An attacker can try a password, draw
+the code it gives, and compare that with the picture. Only the strength of the
+password and the cost of argon2id stand in the way. The chunk also shows that the
+picture was anonymised, and by what.
 
 A picture of several encrypted faces has a chunk for each, with a salt of its own.
 
@@ -60,7 +60,7 @@ DIGEST_BYTES = 32
 
 MAX_ROWS, MAX_SIZE, MAX_JSON = 64, 4096, 2**16
 
-# All that stored JSON of the wrong form can raise, however it was made.
+# All that stored JSON of the wrong form can raise.
 _SENSELESS = (
     ValueError,
     LookupError,
@@ -258,12 +258,12 @@ def unseal(data: bytes) -> Sealed:
     Raises:
         SealedError: as ``unseal_all`` does, and for several codes.
     """
-    found = unseal_all(data)
-    if len(found) > 1:
+    faces = unseal_all(data)
+    if len(faces) > 1:
         raise SealedError(
-            f"this file holds {len(found)} encrypted faces; read them with unseal_all."
+            f"this file holds {len(faces)} encrypted faces; read them with unseal_all."
         )
-    return found[0]
+    return faces[0]
 
 
 def unseal_all(data: bytes) -> list[Sealed]:
@@ -283,10 +283,10 @@ def unseal_all(data: bytes) -> list[Sealed]:
             "by another program, or was made with --chunk none; use the original "
             "file, or try --from-pixels."
         )
-    found = [unpack(body) for body in bodies]
-    if len({sealed.salt for sealed in found}) < len(found):
+    faces = [unpack(body) for body in bodies]
+    if len({sealed.salt for sealed in faces}) < len(faces):
         raise SealedError(_DAMAGED.format("two codes under one salt"))
-    return found
+    return faces
 
 
 def unpack(body: bytes) -> Sealed:

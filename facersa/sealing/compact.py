@@ -44,25 +44,25 @@ FILE = "compact.safetensors"
 
 @dataclass(frozen=True)
 class CompactCode:
-    """How a code of a person becomes bits and is found again.
+    """How a code of a person becomes bits, and bits a code.
 
     Attributes:
         depths: (rows, D) bits of each coefficient, uint8; see
             ``HoneyPrior.standardise`` for the coefficients.
         widths: (rows, D) standard deviations of the coefficients.
-        shown: (rows, D) how much each shows, as ``visibility`` says; the bits were
-            given by it.
+        visibility: (rows, D) how much of each shows in the picture; bits were shared
+            out by it.
     """
 
     depths: Tensor
     widths: Tensor
-    shown: Tensor
+    visibility: Tensor
 
     @classmethod
     def load(cls) -> Self:
         """The table that ships with the package."""
         stored = shipped_weights(FILE)
-        return cls(stored["depths"], stored["widths"].double(), stored["shown"])
+        return cls(stored["depths"], stored["widths"].double(), stored["visibility"])
 
     @property
     def num_bits(self) -> int:
@@ -87,14 +87,14 @@ class CompactCode:
 
     def decode(self, bits: np.ndarray, statistics: WStatistics) -> Tensor:
         """The inverse of ``encode``: any bits give a code (rows, D) float32."""
-        found = np.zeros(tuple(self.depths.shape))
+        centres = np.zeros(tuple(self.depths.shape))
         start = 0
         for depth, chosen in self._groups():
             part = bits[start : start + depth * int(chosen.sum())]
             levels = part.reshape(-1, depth).astype(np.int64)
-            found[chosen] = _centres(depth)[levels @ 2 ** np.arange(depth)[::-1]]
+            centres[chosen] = _centres(depth)[levels @ 2 ** np.arange(depth)[::-1]]
             start += part.size
-        z = cosine_basis(len(found)).T @ (torch.from_numpy(found) * self.widths)
+        z = cosine_basis(len(centres)).T @ (torch.from_numpy(centres) * self.widths)
         return statistics.unwhiten(z).float()
 
     def quantise(self, ws: Tensor, statistics: WStatistics) -> Tensor:
@@ -145,7 +145,7 @@ class CompactCode:
         tensors = {
             "depths": self.depths,
             "widths": self.widths.float(),
-            "shown": self.shown.float(),
+            "visibility": self.visibility.float(),
         }
         return save({name: value.contiguous() for name, value in tensors.items()})
 
@@ -164,15 +164,15 @@ def photo_widths(rows: int, size: int) -> Tensor:
     return widths
 
 
-def make_compact(shown: Tensor, widths: Tensor, num_bits: int) -> CompactCode:
-    """Give ``num_bits`` bits where they lower what is seen of the error most.
+def make_compact(visibility: Tensor, widths: Tensor, num_bits: int) -> CompactCode:
+    """Give ``num_bits`` bits to where they lower the visible error most.
 
     Args:
-        shown: (rows, D), as ``visibility`` gives it.
+        visibility: (rows, D), of ``training.compact.visibility``.
         widths: (rows, D), as ``photo_widths`` gives them.
         num_bits: in all.
     """
-    worth = (shown.double() * widths.square()).flatten().tolist()
+    worth = (visibility.double() * widths.square()).flatten().tolist()
     left = [_error(depth) for depth in range(MAX_DEPTH + 1)]
     depths = [0] * len(worth)
     gains = [(w * (left[1] - left[0]), i) for i, w in enumerate(worth)]
@@ -183,8 +183,8 @@ def make_compact(shown: Tensor, widths: Tensor, num_bits: int) -> CompactCode:
         if depths[i] < MAX_DEPTH:
             gain = worth[i] * (left[depths[i] + 1] - left[depths[i]])
             heapq.heappush(gains, (gain, i))
-    table = torch.tensor(depths, dtype=torch.uint8).view(shown.shape)
-    return CompactCode(table, widths, shown)
+    table = torch.tensor(depths, dtype=torch.uint8).view(visibility.shape)
+    return CompactCode(table, widths, visibility)
 
 
 @lru_cache(maxsize=MAX_DEPTH)

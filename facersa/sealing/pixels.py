@@ -159,8 +159,8 @@ def _corrected(reading: np.ndarray) -> bytes | None:
     parts = [_correct_block(b, c) for b, c in zip(received, clear, strict=True)]
     message = b"".join(part for part in parts if part is not None)
     whole = len(message) == DATA_BYTES
-    kept = whole and _check(message[:-CHECK_BYTES]) == message[-CHECK_BYTES:]
-    return message if kept else None
+    intact = whole and _check(message[:-CHECK_BYTES]) == message[-CHECK_BYTES:]
+    return message if intact else None
 
 
 def _correct_block(received: np.ndarray, clear: np.ndarray) -> bytes | None:

@@ -7,8 +7,7 @@ group carries one bit: a weighted sum of its coefficients is moved to the neares
 point of one of two interleaved grids. Low frequencies are what JPEG keeps best and
 what is left when a picture shrinks.
 
-The places are public. Whoever looks for a mark finds it, and anybody can destroy
-it: it makes a picture recoverable, not authentic. A mark that only the password
+The places are public. Anybody can find the mark and anybody can destroy it: it makes a picture recoverable, not authentic. A mark that only the password
 could find would tell whether a password is right.
 """
 
@@ -73,11 +72,11 @@ def embed(image: Tensor, bits: np.ndarray, step: float = STEPS[-1]) -> Tensor:
     marked = levels.astype(np.float32)
     goal: np.ndarray | None = None
     for _ in range(ROUNDS):
-        found = _sums(_coefficients(levels))
+        sums = _sums(_coefficients(levels))
         if goal is None:
-            goal = np.round((found - offsets) / step) * step + offsets
+            goal = np.round((sums - offsets) / step) * step + offsets
         change = np.zeros(BLOCKS * len(BANDS))
-        change[places] = (goal - found)[:, None] * signs
+        change[places] = (goal - sums)[:, None] * signs
         faint = resample(_picture_of(change), (width, height), "bicubic")
         marked += faint[..., None]
         levels = marked.round().clip(0, 255).astype(np.uint8)
@@ -95,8 +94,8 @@ def read(image: Tensor, step: float = STEPS[-1]) -> np.ndarray:
     fineness = np.array([u * u + v * v for u, v in BANDS])
     readings = []
     for gain in GAINS:
-        found = _sums(coefficients * (1 + gain * fineness))
-        readings.append(-np.cos(2 * np.pi * (found / step - _layout()[2])))
+        sums = _sums(coefficients * (1 + gain * fineness))
+        readings.append(-np.cos(2 * np.pi * (sums / step - _layout()[2])))
     return max(readings, key=lambda reading: float(np.square(reading).mean()))
 
 

@@ -101,7 +101,7 @@ class EncoderTask:
         ).to(self.device)
         self.whitener = self.stats.whitener().float().to(self.device)
         self.variance = self.stats.eigenvalues.mean().item()
-        shows = CompactCode.load().shown.to(self.device)
+        shows = CompactCode.load().visibility.to(self.device)
         # In a wrong person's code the mean row is wrong, which counts sqrt(rows) times.
         self.shows = shows / (generator.num_ws * shows[0].sum())
         self.basis = cosine_basis(generator.num_ws).float().to(self.device)
