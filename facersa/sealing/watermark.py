@@ -7,8 +7,9 @@ group carries one bit: a weighted sum of its coefficients is moved to the neares
 point of one of two interleaved grids. Low frequencies are what JPEG keeps best and
 what is left when a picture shrinks.
 
-The places are public. Anybody can find the mark and anybody can destroy it: it makes a picture recoverable, not authentic. A mark that only the password
-could find would tell whether a password is right.
+The places are public. Anybody can find the mark, and anybody can destroy it: it makes a
+picture recoverable, not authentic. A mark that only the password could find would tell
+whether a password is right.
 """
 
 from __future__ import annotations
