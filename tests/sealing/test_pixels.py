@@ -42,12 +42,7 @@ ROTATION: dict[str, Any] = {
     "kappa": 0.15,
     "context": 12,
 }
-MAPPER: dict[str, Any] = {
-    "cipher": "mapper",
-    "mapper": "faithful",
-    "weights": "0123456789abcdef",
-    "num_bits": 16,
-}
+RING = {"cipher": "ring", "num_bits": 16, "weights": "0123456789abcdef"}
 SQUARE = {"quad": [[100, 50], [80, 250], [280, 270], [300, 70]]}
 PLACE: dict[str, Any] = SQUARE | {"photo_size": [512, 512]}
 
@@ -98,7 +93,7 @@ def test_a_wrong_password_is_not_noticed(marked: torch.Tensor) -> None:
     assert 0.5 < z.square().mean() < 1.2  # as far out as people are
 
 
-@pytest.mark.parametrize("params", [ROTATION, MAPPER])
+@pytest.mark.parametrize("params", [ROTATION, RING])
 @pytest.mark.parametrize("geometry", [{}, PLACE])
 def test_settings_come_back(params: dict[str, Any], geometry: dict[str, Any]) -> None:
     body = _pack_settings(params, SALT, geometry)
