@@ -43,9 +43,9 @@ ROUNDS = 9
 MOVES, DRAG = 40, 10  # moves in all, and without a rest
 FIGURE = """
 import time
-from facersa.explore import Frame, explore
-from facersa.generator import load_generator
-from facersa.rendering import Renderer
+from facersa.figures.explore import Frame, explore
+from facersa.generator.mobile_stylegan import load_generator
+from facersa.generator.openvino import Renderer
 generator = load_generator()
 renderer = Renderer(generator)
 def maker(render, kind):

@@ -169,7 +169,7 @@ def test_functions_run_without_gradients() -> None:
         ({"alt": " "}, "say in words"),
         ({"side": 0}, "1 or more"),
         ({"side": 12.5}, "1 or more"),
-        ({"sliders": {}}, "a slider or more"),
+        ({"sliders": {}}, "one slider or more"),
         ({"start": {"shade": 9}}, "choose one of 0, 1, 2"),
         ({"page": {"shade": [1, 2]}}, "its start 0 among them"),
     ],
