@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from facersa.errors import ImageError, SealedError
-from facersa.photo.align import Found, list_boxes
+from facersa.photo.align import PhotoFace, list_boxes
 from facersa.photo.images import read_png_chunks
 from facersa.photo.square import Aligned, same_face
 from facersa.sealing.chunk import CHUNK, Sealed, seal, unseal_all
@@ -80,10 +80,10 @@ def pick(faces: Sequence[Sealed], face: int | None) -> int:
     return order[face]
 
 
-def _found(sealed: Sealed) -> Found:
+def _found(sealed: Sealed) -> PhotoFace:
     where = place(sealed)
     whole = np.array([[0.0, 0], [0, 1024], [1024, 1024], [1024, 0]])
-    return Found.of_square(whole if where is None else where.quad)
+    return PhotoFace.of_square(whole if where is None else where.quad)
 
 
 def encrypted_as(faces: Sequence[Sealed], quad: np.ndarray) -> int | None:

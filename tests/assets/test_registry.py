@@ -80,7 +80,7 @@ def test_unknown_names_are_listed() -> None:
 def test_a_tampered_archive_leaves_nothing(toy: Path) -> None:
     with (toy / "archives" / TOY.archive).open("ab") as file:
         file.write(b"x")
-    with pytest.raises(AssetError, match="not the file it should be"):
+    with pytest.raises(AssetError, match="not the expected file"):
         assets.asset_path("net.bin", progress=False)
     assert left_over(toy) == set()
 
