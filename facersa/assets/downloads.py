@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -126,7 +127,7 @@ def _run_manager(
 
 
 def _follow(
-    process: subprocess.Popen[bytes], package: Package, work: Path, show: bool
+    process: subprocess.Popen[Any], package: Package, work: Path, show: bool
 ) -> None:
     """Wait for a process, under a bar of the bytes that arrive in its folder."""
     unit = {"unit": "B", "unit_scale": True}
