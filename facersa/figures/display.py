@@ -26,11 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAGE_WIDTH = 704  # CSS pixels of the book's text column
-
 FIGURE_DPI = 192  # twice the 96 of a CSS inch: sharp on dense screens
-
 COLUMNS = 4
-
 LABEL_SIZE = 14  # CSS pixels of the letters under a picture
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from facersa.errors import ExploreError
 from facersa.figures.display import (
+    Shown,
     as_picture,
     has_kernel,
     in_page,
@@ -33,9 +34,7 @@ from facersa.figures.sliders import MINUS, Grid, Setting
 from facersa.photo.images import decode_image, jpeg_bytes, png_bytes
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-
 _published: set[str] = set()
-
 _alive: dict[str, Explorer] = {}
 
 
@@ -54,17 +53,11 @@ class Frame:
     alt: str = ""
 
 
-class Explorer:
+@dataclass(frozen=True)
+class Explorer(Shown):
     """An interactive figure, from ``explore``: the last expression of a cell."""
 
-    def __init__(self, bundle: dict[str, Any], live: Live | None = None) -> None:
-        self._bundle = bundle
-        self.live = live
-
-    def _repr_mimebundle_(
-        self, include: object = None, exclude: object = None
-    ) -> dict[str, Any]:
-        return dict(self._bundle)
+    live: Live | None = None
 
     def close(self) -> None:
         """Stop a live figure's threads and remove its widgets."""
@@ -129,16 +122,16 @@ def explore(
         _published.add(name)
         bundle = _bundle(frames[paged.settings().index(paged.start)])
         bundle["text/html"] = player(name, alt, paged.controls, frames, side)
-        return Explorer(bundle)
+        return Explorer(alt, bundle)
     exact = stills(full, whole)
     fast = None if quick is None else stills(quick, whole)
     first = (fast or exact)(whole.start)
     if not has_kernel():
-        return Explorer(_bundle(first))
+        return Explorer(alt, _bundle(first))
     if name in _alive:
         _alive[name].close()
     live = Live(whole.controls, fast, exact, first, side)
-    _alive[name] = Explorer(_bundle(first) | live.bundle(), live)
+    _alive[name] = Explorer(alt, _bundle(first) | live.bundle(), live)
     return _alive[name]
 
 

@@ -20,11 +20,8 @@ from facersa.figures.player import Still, numbers_list, packaged
 from facersa.figures.sliders import Control, Setting
 
 T = TypeVar("T")
-
 REST = 0.3  # seconds without a move, until the full picture is computed
-
 QUICK_FRAMES, FULL_FRAMES = 512, 128  # frames in memory: about 15 MB each
-
 _lanes: weakref.WeakSet[Latest[Any]] = weakref.WeakSet()
 
 

@@ -16,9 +16,7 @@ from typing import Any
 from facersa.errors import ExploreError
 
 MAX_FRAMES = 400
-
 MINUS = "\N{MINUS SIGN}"
-
 Setting = tuple[int, ...]
 
 

@@ -17,9 +17,7 @@ from facersa.photo.images import to_uint8
 from facersa.photo.square import Aligned, crop, ffhq_quad, rescale, same_face
 
 MIN_SIDE = 64  # pixels: smaller photos and faces are refused
-
 SEARCH_SIDES = (1024, 2048)  # dlib detects faces above 80 pixels, so search twice
-
 CLEAR_FACE = 0.3  # dlib's score above which a detection is not doubtful
 
 

@@ -19,19 +19,11 @@ from facersa.photo.paste import GAP
 from facersa.photo.square import AROUND, Aligned, roundness, units
 
 ANGLES = 192  # places on each ring
-
-RINGS = tuple(
-    1 + AROUND * k / 3 for k in range(1, 6)
-)  # roundness of rings in the photo
-
+RINGS = tuple(1 + AROUND * k / 3 for k in range(1, 6))  # their roundness, in the photo
 INSIDE = 0.96  # roundness of the ring in the painted picture they are compared with
-
 SIDE = 64  # of the grid on which colours are carried inwards
-
 FALL = 3.0  # weights fall with this power of the distance
-
 NEAREST = 0.03  # distance, in sides, below which weights grow no more
-
 FLOOR = 0.02  # pulls the change to zero where the ring shows less background than this
 
 
@@ -55,28 +47,22 @@ def match_background(
         (1, 3, S, S); ``face`` itself if the photo shows nothing around the square.
     """
     height, width = photo.shape[-2:]
-    within, matrix = _ring(INSIDE), torch.from_numpy(aligned.matrix).double()
-    colours = _at(resize(face, SIDE), within)
-    shares = _at(background, within)[:, 0]
-    places, gaps, weights = [], [], []
-    for away in RINGS:
-        unit = _ring(away)
-        pixels = unit @ matrix[:, :2].T + matrix[:, 2]
-        inside = (pixels > 0.5) & (pixels < pixels.new_tensor([width, height]) - 0.5)
-        ours = inside.all(1)
-        for other in aligned.others:
-            ours &= roundness(units(other, pixels)) > away - GAP / 2
-        shown = _at(photo, pixels / pixels.new_tensor([width, height]))
-        places.append(unit[ours].to(face))
-        gaps.append((shown - colours)[ours])
-        weights.append(shares[ours])
-    gap, weight = torch.cat(gaps), torch.cat(weights)
-    if not len(gap):
+    matrix = torch.from_numpy(aligned.matrix).double()
+    around = torch.cat([_ring(away) for away in RINGS])
+    pixels = around @ matrix[:, :2].T + matrix[:, 2]
+    size = pixels.new_tensor([width, height])
+    usable = ((pixels > 0.5) & (pixels < size - 0.5)).all(1)
+    for other in aligned.others:
+        usable &= roundness(units(other, pixels)) > roundness(around) - GAP / 2
+    if not usable.any():
         return face
+    inside = _ring(INSIDE).repeat(len(RINGS), 1)[usable]
+    gap = _at(photo, pixels[usable] / size) - _at(resize(face, SIDE), inside)
+    weight = _at(background, inside)[:, 0]
     axis = (torch.arange(SIDE).to(face) + 0.5) / SIDE
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     grid = torch.stack([x, y], -1).flatten(0, 1)
-    near = torch.cdist(grid, torch.cat(places)).clamp(min=NEAREST) ** -FALL
+    near = torch.cdist(grid, around[usable].to(face)).clamp(min=NEAREST) ** -FALL
     total = (near @ weight + FLOOR * near.sum(1))[:, None]
     carried = (near @ (weight[:, None] * gap) / total).T.reshape(1, 3, SIDE, SIDE)
     side = face.shape[-1]

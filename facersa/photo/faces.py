@@ -15,9 +15,7 @@ from facersa.assets.registry import asset_path
 from facersa.photo.images import check_images, resize, to_uint8
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
-
 HELD_OUT_SIDE = 512  # pixels: dlib's landmarks are whole ones, so this is their grain
-
 ALIGNED_BOX: Box = (0.186, 0.301, 0.791, 0.906)  # dlib's mean box on aligned faces
 
 # Landmarks that expressions hardly move: index among the 68, and position in

@@ -25,9 +25,7 @@ from facersa.errors import ImageError
 from facersa.files import read_file, write_atomic
 
 MAX_PIXELS = 100_000_000  # of a picture that is decoded
-
 GREY_GAP = 2.5 / 127.5  # largest difference of channels in a grey picture, after JPEG
-
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 

@@ -25,17 +25,11 @@ FEATHER = 0.25  # of the way from the edge to the centre: there the mask fades i
 
 # Near the border between two faces, in half sides, as differences of roundness:
 GAP = 0.08  # width that stays the photo's, as two detections of a face may differ
-
 FADE = 0.2  # width beyond it over which the mask fades in
-
 OVAL = (0.5, 0.53), (0.31, 0.43)  # centre and half axes of the face, in sides
-
 RIM = 0.3  # of the way from the oval's edge inwards: there the oval fades in
-
 SHOWS_IT = 10 / 255  # mean difference: five grey levels, about that of JPEG 75
-
 STRIP = 256  # rows at a time, which limits the memory that large photos need
-
 Strip = tuple[slice, slice]
 
 

@@ -22,11 +22,8 @@ from torch import Tensor
 from facersa.errors import ImageError
 
 MAX_REACH = 10  # photo sides: the largest coordinate of a stored square
-
 ROUNDNESS = 2.5  # exponent of the norm: 2 gives circles, infinity squares
-
 AROUND = 0.06  # sides: the margin around a square in which the photo is read
-
 SAME_FACE = 0.5  # half sides: centres nearer than this belong to one face
 
 
