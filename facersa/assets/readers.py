@@ -87,18 +87,12 @@ class OpenVinoWeights:
     def constant_of(self, name: str, min_size: int = 2) -> np.ndarray:
         """The first float input of node ``name`` with ``min_size`` values or more."""
         if name not in self._ids:
-            raise AssetError(
-                f"expected a network with node {name!r}, got one without; use the "
-                "package version that `facersa fetch` names."
-            )
+            raise _lacking(f"node {name!r}")
         for source in self._inputs[self._ids[name]]:
             value = self._value(source)
             if value is not None and value.size >= min_size:
                 return value
-        raise AssetError(
-            f"expected a constant as input of node {name!r}, got none; use the package "
-            "version that `facersa fetch` names."
-        )
+        raise _lacking(f"a constant as input of node {name!r}")
 
     def upstream_constant(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """The first float constant of ``shape`` on any path into node ``name``."""
@@ -108,15 +102,12 @@ class OpenVinoWeights:
             if value is not None and value.shape == shape:
                 return value
             nodes += [i for i in self._inputs.get(node, []) if i not in nodes]
-        raise AssetError(
-            f"expected a constant of shape {shape} above node {name!r}, got none; use "
-            "the package version that `facersa fetch` names."
-        )
+        raise _lacking(f"a constant of shape {shape} above node {name!r}")
 
     def _value(self, node: str) -> np.ndarray | None:
         layer = self._layers[node]
         data = layer.find("data")
-        if layer.attrib["type"] != "Const" or data is None:
+        if data is None or layer.attrib["type"] != "Const":
             return None
         if data.attrib["element_type"] != "f32":
             return None
@@ -124,6 +115,13 @@ class OpenVinoWeights:
         start, size = int(data.attrib["offset"]), int(data.attrib["size"])
         flat = np.frombuffer(self._weights[start : start + size], dtype="<f4")
         return flat.reshape(shape)
+
+
+def _lacking(part: str) -> AssetError:
+    return AssetError(
+        f"expected a network with {part}, got one without; use the version of its "
+        "package that `facersa fetch --licences` lists."
+    )
 
 
 def mobile_stylegan(

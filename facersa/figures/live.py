@@ -164,8 +164,7 @@ class Live:
 
     def bundle(self) -> dict[str, Any]:
         """The widget as data by MIME type, for a notebook."""
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        return {"application/vnd.jupyter.widget-view+json": view}
+        return {"application/vnd.jupyter.widget-view+json": self.box.get_view_spec()}
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until the full picture of the latest setting is drawn."""

@@ -130,9 +130,9 @@ def test_openvino_constants_are_found_through_the_graph() -> None:
     np.testing.assert_array_equal(
         net.upstream_constant("Gemm_1", (2, 2)), [[1, 2], [3, 4]]
     )
-    with pytest.raises(AssetError, match="package version"):
+    with pytest.raises(AssetError, match="with node 'Gemm_2'.*--licences"):
         net.constant_of("Gemm_2")
-    with pytest.raises(AssetError, match="expected a constant"):
+    with pytest.raises(AssetError, match="a constant of shape"):
         net.upstream_constant("Gemm_1", (5,))
 
 
