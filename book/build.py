@@ -1,11 +1,10 @@
 """Build the published page: ``python book/build.py [NAME ...] [-p NAME=VALUE]``.
 
-Each notebook of ``notebooks/`` is run by papermill, offline and on a clean kernel;
-the result is checked, cleaned and kept in ``book/notebooks/``; Jupyter Book turns
-them and the pages beside this file into ``book/_build/html``, where a warning is an
-error. A notebook runs again only if what it depends on has changed: itself, its
-parameters, the package with its weights, the results in ``book/results``, this
-file, or a version of what is installed.
+Each notebook of ``notebooks/`` is run by papermill, offline and on a clean kernel. The
+result is checked, cleaned and stored in ``book/notebooks/``. Jupyter Book turns these
+and the pages beside this file into ``book/_build/html``; a warning is an error. A
+notebook runs again only if something it depends on has changed: itself, its parameters,
+the package with its weights, ``book/results``, this file, or an installed version.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ This chapter was not run yet: no pictures, and no numbers in the text. Run it wi
 `python book/build.py {name}`.
 :::"""
 NOWHERE = "http://127.0.0.1:9"  # the discard port: a proxy that refuses
-# What a kernel gets besides its own: pages instead of widgets, and no network.
+# Environment variables of a kernel: players instead of widgets, and no network.
 SURROUNDINGS = {
     "FACERSA_PAGE": "1",
     "PIP_NO_INDEX": "1",
@@ -63,12 +62,12 @@ SURROUNDINGS = {
 
 
 class BuildError(Exception):
-    """The page cannot be built: what is wrong, where, and what to do."""
+    """The page cannot be built."""
 
 
 @dataclass(frozen=True)
 class Book:
-    """Where things lie, below one root."""
+    """Paths of the book, below one root."""
 
     root: Path
 
@@ -92,7 +91,7 @@ class Book:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Build; 0, or 1 with what is wrong on standard error."""
+    """Build the page; 0, or 1 after an error message on standard error."""
     parser = argparse.ArgumentParser(
         prog="book/build.py", description="Build the book."
     )
@@ -119,11 +118,11 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     try:
         require_assets()
         parameters = dict(map(parse_parameter, options.parameters))
-        wanted = chosen(book, options.names)
+        selected = chosen(book, options.names)
         book.build.mkdir(parents=True, exist_ok=True)
         # A second build waits for the first.
         with FileLock(book.build / ".lock"), surroundings():
-            run_all(book, wanted, parameters, options.force)
+            run_all(book, selected, parameters, options.force)
             typeset(book)
     except BuildError as error:
         print(f"book/build.py: {error}", file=sys.stderr)
@@ -139,7 +138,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
 
 @contextmanager
 def surroundings() -> Iterator[None]:
-    """``SURROUNDINGS`` for every process that is started meanwhile."""
+    """Set ``SURROUNDINGS`` for every process started inside the ``with`` block."""
     before = {name: os.environ.get(name) for name in SURROUNDINGS}
     os.environ.update(SURROUNDINGS)
     try:
@@ -153,7 +152,7 @@ def surroundings() -> Iterator[None]:
 
 
 def require_assets() -> None:
-    """Raise unless every fetched file is in the cache; nothing is fetched here."""
+    """Raise ``BuildError`` unless every pretrained file is in the cache."""
     from facersa.assets.registry import ASSETS, cache_folder
 
     missing = [name for name in ASSETS if not (cache_folder() / name).exists()]
@@ -165,10 +164,10 @@ def require_assets() -> None:
 
 
 def parse_parameter(text: str) -> tuple[str, Any]:
-    """``seed=3`` to ("seed", 3); what is no Python value is a string."""
-    name, found, value = text.partition("=")
-    if not found or not name.isidentifier():
-        raise BuildError(f"expected -p NAME=VALUE, got {text!r}, try -p seed=1.")
+    """``seed=3`` to ("seed", 3); a value that is not a Python literal is a string."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise BuildError(f"expected -p NAME=VALUE, got {text!r}; try -p seed=1.")
     try:
         return name, ast.literal_eval(value)
     except (SyntaxError, ValueError):
@@ -176,33 +175,36 @@ def parse_parameter(text: str) -> tuple[str, Any]:
 
 
 def chosen(book: Book, names: Sequence[str]) -> list[Path]:
-    """The sources that the names, or their beginnings, mean; all without a name."""
+    """The sources whose stems begin with the names; all without a name."""
     if not names:
         return book.sources
-    found = []
+    sources = []
     for name in names:
         matches = [s for s in book.sources if s.stem.startswith(name)]
         if len(matches) != 1:
             known = ", ".join(source.stem for source in book.sources)
-            raise BuildError(f"no single chapter begins with {name!r}: {known}.")
-        found += matches
-    return found
+            raise BuildError(
+                f"expected the beginning of one chapter's name, got {name!r}; choose "
+                f"from {known}."
+            )
+        sources += matches
+    return sources
 
 
 def run_all(
-    book: Book, wanted: Sequence[Path], parameters: dict[str, Any], force: bool
+    book: Book, selected: Sequence[Path], parameters: dict[str, Any], force: bool
 ) -> None:
-    """Run the wanted chapters that are not current; show the text of the others."""
+    """Run the selected chapters that are not current; show the text of the others."""
     sweep(book)
     wrong = []
     for source in book.sources:
         page, new = book.page(source), stamp(book, source, parameters)
-        if source not in wanted:
+        if source not in selected:
             was_run = page.exists() and read_stamp(page)
             if not was_run:
                 write_text_only(source, page)
-            told = "left as it is" if was_run else "not run: text only"
-            print(f"{source.stem:<20} {told}")
+            state = "left as it is" if was_run else "not run: text only"
+            print(f"{source.stem:<20} {state}")
         elif page.exists() and read_stamp(page) == new and not force:
             print(f"{source.stem:<20} unchanged")
         else:
@@ -219,10 +221,10 @@ def run_all(
 
 
 def write_text_only(source: Path, page: Path) -> None:
-    """The page of a chapter that was never run: no results, and a note that says so.
+    """Write the page of a chapter that was never run: its text, and a note.
 
-    Its text stays, since other chapters refer to its equations. It has no stamp, so
-    the next build without names runs it.
+    Other chapters refer to its equations. It has no stamp, so the next build without
+    names runs it.
     """
     notebook = nbformat.read(source, 4)
     for cell in notebook.cells:
@@ -235,7 +237,7 @@ def write_text_only(source: Path, page: Path) -> None:
 
 
 def sweep(book: Book) -> None:
-    """Remove pages whose notebook is gone."""
+    """Remove pages whose notebook no longer exists."""
     names = {source.name for source in book.sources}
     for page in (book.root / "book" / "notebooks").glob("*.ipynb"):
         if page.name not in names:
@@ -244,7 +246,7 @@ def sweep(book: Book) -> None:
 
 
 def stamp(book: Book, source: Path, parameters: dict[str, Any]) -> str:
-    """The sha256 of all that the page depends on."""
+    """The sha256 of everything that the page depends on."""
     package = (path for path in (book.root / "facersa").rglob("*") if path.is_file())
     files = [
         source,
@@ -269,23 +271,22 @@ def lock() -> list[str]:
             for one in asked
             if one.marker is None or one.marker.evaluate({"extra": "book"})
         }
-        found = [f"{name}=={metadata.version(name)}" for name in sorted(names)]
+        versions = [f"{name}=={metadata.version(name)}" for name in sorted(names)]
     except metadata.PackageNotFoundError as error:
         raise BuildError(f"{error}; pip install -e '.[book]'.") from error
-    return [f"python=={platform.python_version()}", *found]
+    return [f"python=={platform.python_version()}", *versions]
 
 
 def read_stamp(page: Path) -> str:
     """The stamp in a page, or "" where there is none."""
     try:
-        kept = json.loads(page.read_text())["metadata"]["facersa"]["stamp"]
+        return str(json.loads(page.read_text())["metadata"]["facersa"]["stamp"])
     except (ValueError, KeyError, TypeError):
         return ""
-    return str(kept)
 
 
 def run(source: Path, page: Path, parameters: dict[str, Any], new: str) -> None:
-    """Run one notebook; its page appears whole, with its stamp, or not at all.
+    """Run one notebook and write its page, with its stamp, in one step.
 
     Raises:
         BuildError: a cell failed, or the result is not fit for a page.
@@ -299,7 +300,7 @@ def run(source: Path, page: Path, parameters: dict[str, Any], new: str) -> None:
     unknown = sorted(set(parameters) - known)
     if unknown:
         raise BuildError(
-            f"{source.stem} has no parameter {', '.join(unknown)}, it has "
+            f"{source.stem} has no parameter {', '.join(unknown)}; it has "
             f"{', '.join(sorted(known)) or 'none'}."
         )
     with tempfile.TemporaryDirectory() as work:
@@ -322,7 +323,7 @@ def run(source: Path, page: Path, parameters: dict[str, Any], new: str) -> None:
         except (CellTimeoutError, DeadKernelError) as error:
             raise BuildError(
                 f"{source.stem}: {error} A cell may take {CELL_SECONDS} s, and a "
-                "kernel dies where memory is short."
+                "kernel may die if memory is short."
             ) from error
         notebook = nbformat.read(output, 4)
     clean(notebook, source.stem)
@@ -350,7 +351,7 @@ def parameter_names(notebook: Any) -> set[str]:
 
 
 def clean(notebook: Any, name: str) -> None:
-    """Take papermill's and the widgets' traces off a notebook that has run, in place.
+    """Remove what papermill and widgets left in a notebook that has run, in place.
 
     Raises:
         BuildError: an output must not be published: an error, a warning in a cell
@@ -382,13 +383,13 @@ def clean(notebook: Any, name: str) -> None:
 
 
 def is_bare_widget(output: Any) -> bool:
-    """Take the widget off an output; whether nothing that a page can show is left."""
+    """Remove the widget from an output; True if a page can show nothing else of it."""
     data = output.get("data", {})
     return data.pop(WIDGET, None) is not None and set(data) <= {"text/plain"}
 
 
 def problems(output: Any, labels: Sequence[str]) -> Iterator[str]:
-    """Why an output of a cell with these tags must not be published."""
+    """Reasons why an output of a cell with these tags must not be published."""
     if output.output_type == "error":
         yield f"{output.ename}: {output.evalue}"
     if output.get("name") == "stderr" and "remove-stderr" not in labels:
@@ -396,28 +397,28 @@ def problems(output: Any, labels: Sequence[str]) -> Iterator[str]:
     data = output.get("data", {})
     alts = alternatives(data.get("text/html", ""))
     if not all(alts) or (any(kind.startswith("image/") for kind in data) and not alts):
-        yield "a picture without alt text; display it with facersa.figures.explore.show"
+        yield "a picture without alt text; display it with facersa.figures.display.show"
     if any(kind.startswith(GLUED_IMAGE) for kind in data):
         yield "glues a picture, which has no alt text; glue words and numbers only"
 
 
 def alternatives(html: str | Sequence[str]) -> list[str]:
     """The alternative text of every ``<img>``, "" where it has none."""
-    found: list[str] = []
+    texts: list[str] = []
 
     class Images(HTMLParser):
         def handle_starttag(
             self, tag: str, attrs: list[tuple[str, str | None]]
         ) -> None:
             if tag == "img":
-                found.append((dict(attrs).get("alt") or "").strip())
+                texts.append((dict(attrs).get("alt") or "").strip())
 
     Images().feed("".join(html))
-    return found
+    return texts
 
 
 def typeset(book: Book) -> None:
-    """Make the HTML with Jupyter Book, its formulas set by a local MathJax.
+    """Make the HTML with Jupyter Book, with a local MathJax for the formulas.
 
     Raises:
         BuildError: there was an error or a warning.
@@ -437,7 +438,7 @@ def typeset(book: Book) -> None:
         # Sphinx says each warning once: forget what it read, or the next build passes.
         shutil.rmtree(book.build / ".doctrees", ignore_errors=True)
         raise BuildError(
-            "Jupyter Book found fault, and a warning is an error here:\n"
+            "Jupyter Book reports a warning or an error; correct the page it names:\n"
             + (result.stderr.strip() or result.stdout.strip())
         )
     for source in book.sources:  # what the download button gives: the chapter unrun

@@ -1,8 +1,7 @@
-"""The errors a user can meet: each message says what came and what to do.
+"""The errors a user can meet: what was expected, what came and what to do.
 
-Every class is a ``ValueError``, so callers that know nothing of this package
-still catch them; the command line prints the message as its one line on
-standard error.
+Every class is a ``ValueError``, so that code which does not know this package still
+catches them. The command line prints the message as one line on standard error.
 """
 
 from __future__ import annotations
@@ -12,8 +11,12 @@ class FaceRSAError(ValueError):
     """Base of every error this package raises on purpose."""
 
 
+class FileError(FaceRSAError):
+    """A file cannot be read or written."""
+
+
 class ImageError(FaceRSAError):
-    """A picture cannot be read, is unsuitable, or cannot be written."""
+    """A picture is damaged, or unsuitable for what is asked of it."""
 
 
 class AssetError(FaceRSAError):
@@ -25,7 +28,7 @@ class PasswordError(FaceRSAError):
 
 
 class SealedError(FaceRSAError):
-    """An encrypted picture is not one of ours, is damaged or lacks its code."""
+    """A picture was not encrypted by this program, is damaged or lacks its code."""
 
 
 class CheckpointError(FaceRSAError):

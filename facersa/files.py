@@ -6,24 +6,30 @@ import os
 import tempfile
 from pathlib import Path
 
-from facersa.errors import ImageError
+from facersa.errors import FileError
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file; ``ImageError`` names the path if it cannot be read."""
+    """The bytes of a file.
+
+    Raises:
+        FileError: it is missing, a folder, or not readable.
+    """
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise ImageError(
+        raise FileError(
             f"cannot read {path}: {error.strerror or error}; check the path."
         ) from error
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` to ``path`` whole or not at all.
+    """Write ``data`` to a temporary file beside ``path``, then rename it.
+
+    Whatever happens, ``path`` holds its old content or all of the new one.
 
     Raises:
-        ImageError: the folder is missing or not writable, or the disk is full.
+        FileError: the folder is missing or not writable, or the disk is full.
     """
     path = Path(path)
     temporary = None
@@ -42,9 +48,9 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-        raise ImageError(
-            f"cannot write {path}: {error.strerror or error}; nothing was left "
-            "behind: free some space or choose another folder."
+        raise FileError(
+            f"cannot write {path}: {error.strerror or error}; the path is as it was "
+            "before: free some space or choose another folder."
         ) from error
 
 
@@ -54,15 +60,26 @@ def _umask() -> int:
     return mask
 
 
-def check_output(path: str, *sources: str) -> Path:
-    """Fail before the long work, not after it."""
+def check_output(path: str | os.PathLike[str], *sources: str) -> Path:
+    """The path of an output, checked before the work that fills it begins.
+
+    Raises:
+        FileError: its folder is missing or not writable, or it is a folder or one
+            of ``sources``, the inputs.
+    """
     output = Path(path)
     if not output.parent.is_dir():
-        raise ImageError(f"the folder {output.parent} does not exist; make it first.")
+        raise FileError(
+            f"cannot write {output}: the folder {output.parent} does not exist; "
+            "create it first."
+        )
     if output.is_dir():
-        raise ImageError(f"{output} is a folder; name a file in it.")
+        raise FileError(f"cannot write {output}: it is a folder; name a file in it.")
     if not os.access(output.parent, os.W_OK):
-        raise ImageError(f"the folder {output.parent} is not writable; choose another.")
+        raise FileError(
+            f"cannot write {output}: the folder {output.parent} is not writable; "
+            "choose another."
+        )
     if any(output.exists() and output.samefile(s) for s in sources if Path(s).exists()):
-        raise ImageError(f"{output} is the input itself; choose another name.")
+        raise FileError(f"{output} is the input itself; choose another name.")
     return output

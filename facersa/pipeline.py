@@ -27,7 +27,7 @@ from facersa.generator.parts import load_parser
 from facersa.generator.statistics import WStatistics
 from facersa.inversion.inverter import Inverter
 from facersa.inversion.search import ProjectConfig
-from facersa.photo.align import Found, align, find_squares
+from facersa.photo.align import PhotoFace, align, find_squares
 from facersa.photo.background import match_background
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
 from facersa.photo.images import is_grey, to_grey
@@ -149,7 +149,7 @@ class FaceRSA:
 
     def find_faces(
         self, photo: Tensor, known: Sequence[np.ndarray] = ()
-    ) -> list[Found]:
+    ) -> list[PhotoFace]:
         """The faces of a photograph (1, 3, H, W) in the order of their numbers.
 
         ``known`` squares (4, 2) need not be searched for: an encrypted picture has

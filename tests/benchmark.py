@@ -1,16 +1,15 @@
-"""How fast pictures are painted and sliders answer, side by side, as ratios.
+"""Speed of painting, sliders and training, with ratios to a reference.
 
-Run it by hand on a quiet machine: ``python tests/benchmark.py``. It is no test:
-a timing says something about a machine, not about the code being right. So it
-begins with how busy the machine is.
+Run it by hand on a quiet machine: ``python tests/benchmark.py``. It is not a test: a
+timing depends on the machine, so the load of the machine is printed first.
 
-Painting: the reference is the published OpenVINO network run as it is (one w for
-all rows). Sliders: in a real Jupyter kernel, from the message that a hand moved
-one to the message with the new picture; the reference is ``Renderer.preview``
-alone, in the same kernel. Rounds alternate between the candidates, so that a busy
-moment hits all. Training: forward and backward for each person of a step, on CUDA
-where there is one; the reference is one person a step of the steered mapper. And, on
-CUDA only, previews with their gradients, plain and as training has them.
+Painting: the reference is the published OpenVINO network as it is (one w for all rows).
+Sliders: in a real Jupyter kernel, from the message that a slider moved to the message
+with the new picture; the reference is ``Renderer.preview`` alone, in the same kernel.
+Rounds alternate between the candidates, so that a busy moment hits all. Training:
+forward and backward for each person of a step, on CUDA if there is one; the reference
+is one person a step of the steered mapper. On CUDA also previews with their gradients,
+plain and as training computes them.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ ROUNDS = 9
 MOVES, DRAG = 40, 10  # moves in all, and without a rest
 FIGURE = """
 import time
-from facersa.explore import Frame, explore
-from facersa.generator import load_generator
-from facersa.rendering import Renderer
+from facersa.figures.explore import Frame, explore
+from facersa.generator.mobile_stylegan import load_generator
+from facersa.generator.openvino import Renderer
 generator = load_generator()
 renderer = Renderer(generator)
 def maker(render, kind):
@@ -80,7 +79,7 @@ def published_network() -> Callable[[torch.Tensor], object]:
 
 
 def slider_latency() -> dict[str, list[float]]:
-    """Seconds from a move to its picture: new ones, kept ones, beside a full one."""
+    """Seconds from a move to its picture: new, cached, and beside a full one."""
     environment = {k: v for k, v in os.environ.items() if k != "FACERSA_PAGE"}
     with LiveKernel(environment) as kernel:
         kernel.run(FIGURE % (2 * MOVES + 2))
@@ -101,14 +100,14 @@ def slider_latency() -> dict[str, list[float]]:
             kernel.run(f"bare({person})")
             return float(kernel.printed.split()[-1])
 
-        alone, new, kept, beside = [], [], [], []
+        alone, new, cached, beside = [], [], [], []
         kernel.until(lambda: drawn("full", 0))
         for first in range(1, MOVES, DRAG):
             drag = range(first, first + DRAG)
             alone += [bare(person) for person in drag]
             new += [move(person) for person in drag]
-            kept += [move(person) for person in drag]
-            # No full picture may be in the making while the reference is painted.
+            cached += [move(person) for person in drag]
+            # No full picture may be computed while the reference is painted.
             kernel.until(partial(drawn, "full", drag[-1]))
         for person in range(MOVES + 1, 2 * MOVES + 1):
             beside.append(move(person))
@@ -116,7 +115,7 @@ def slider_latency() -> dict[str, list[float]]:
         return {
             "Renderer.preview alone": alone,
             "a move, new picture": new,
-            "a move, picture seen before": kept,
+            "a move, picture cached": cached,
             "a move while a full one is painted": beside,
         }
 
@@ -124,7 +123,7 @@ def slider_latency() -> dict[str, list[float]]:
 def report(times: dict[str, list[float]]) -> None:
     """Print best, median and worst in seconds, and the median's ratio to the first.
 
-    On a busy machine the best tells most of what a quiet one would do.
+    On a busy machine the best is nearest to what a quiet one would do.
     """
     reference = statistics.median(next(iter(times.values())))
     for name, values in times.items():
@@ -146,7 +145,7 @@ def training() -> dict[str, list[float]]:
         load_lpips("alex", device),
     )
     counts = {"cpu": (1, 4), "cuda": (1, 8, 32)}[device]
-    found: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = {}
     for kind, stage, batch in [
         *(("steered", "painted", count) for count in counts),
         *(("faithful", "painted", count) for count in counts),
@@ -166,17 +165,17 @@ def training() -> dict[str, list[float]]:
             loss.backward()
             loss.item()  # waits for a GPU
             seconds.append((time.perf_counter() - begin) / batch)
-        found[f"{kind}, {stage}, {batch} a step, {device}"] = seconds[2:]
-    return found
+        times[f"{kind}, {stage}, {batch} a step, {device}"] = seconds[2:]
+    return times
 
 
 def gradients(together: int = 64) -> dict[str, list[float]]:
-    """Seconds to paint previews and go back to their codes, on CUDA."""
+    """Seconds to paint previews and backpropagate to their codes, on CUDA."""
     generator = load_generator("cuda")
     ws = generator.sample(range(together), 0.85).requires_grad_(True)
 
     def seconds(paint: Callable[[torch.Tensor], torch.Tensor]) -> list[float]:
-        found = []
+        taken = []
         for _ in range(ROUNDS + 2):
             torch.cuda.synchronize()
             begin = time.perf_counter()
@@ -184,8 +183,8 @@ def gradients(together: int = 64) -> dict[str, list[float]]:
                 picture = paint(ws)
             picture.float().square().mean().backward()
             torch.cuda.synchronize()
-            found.append(time.perf_counter() - begin)
-        return found[2:]
+            taken.append(time.perf_counter() - begin)
+        return taken[2:]
 
     plain = seconds(generator.preview)
     compiled = fast_on_cuda(generator, generator.preview)

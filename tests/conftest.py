@@ -46,7 +46,7 @@ def seeds() -> None:
 
 @pytest.fixture
 def any_ws() -> torch.Tensor:
-    """Codes (3, 16, 512) of as many people, every row another draw."""
+    """Codes (3, 16, 512) of three people, every row drawn independently."""
     from facersa.generator.statistics import WStatistics
 
     return WStatistics.load().unwhiten(torch.randn(3, 16, 512)).float()
@@ -67,7 +67,7 @@ def generator() -> Iterator[Generator]:
     except AssetError as error:
         if os.environ.get("CI"):
             raise
-        pytest.skip(f"the generator is not here: {error}")
+        pytest.skip(f"the generator is not in the cache: {error}")
     yield model
 
 
@@ -89,8 +89,8 @@ def browser() -> Iterator[Browser]:
 
     def absent(cure: str) -> None:
         if os.environ.get("CI"):
-            pytest.fail(f"the pages cannot be looked at: {cure}")
-        pytest.skip(f"the pages cannot be looked at: {cure}")
+            pytest.fail(f"no browser to open the pages with: {cure}")
+        pytest.skip(f"no browser to open the pages with: {cure}")
 
     try:
         from playwright.sync_api import sync_playwright
@@ -98,8 +98,8 @@ def browser() -> Iterator[Browser]:
         absent("pip install 'facersa[test]'")
     names = ("chromium", "chromium-browser", "google-chrome")
     with sync_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, names)), None)
-        path = found or playwright.chromium.executable_path
+        installed = next(filter(None, map(shutil.which, names)), None)
+        path = installed or playwright.chromium.executable_path
         if not Path(path).exists():
             absent("install Chromium, or run: playwright install chromium")
         launched = playwright.chromium.launch(

@@ -1,4 +1,4 @@
-"""A real Jupyter kernel with a hand on its sliders: a front end without a screen."""
+"""A real Jupyter kernel whose sliders a test can move: a front end without a screen."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LiveKernel:
         self.until(lambda: request in self._idle, timeout)
 
     def move(self, slider: str, index: int) -> None:
-        """What a front end sends when a hand moves a slider: no waiting."""
+        """Send what a front end sends when a slider moves, without waiting."""
         self.states[slider]["index"] = index
         data = {"method": "update", "state": {"index": index}, "buffer_paths": []}
         content = {"comm_id": slider, "data": data}

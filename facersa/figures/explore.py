@@ -1,18 +1,15 @@
 """Sliders over a function: live in Jupyter, a player in the page, a picture in print.
 
-One function over one grid of settings gives all three, so that a page can never
-show what the notebook would not. Where a figure goes decides its face: a
-notebook's kernel gets widgets, a build of the book (``FACERSA_PAGE=1``) gets a
-player with every frame computed, and all else gets the default picture.
+All three come from one function over one grid of settings, so a page never shows what
+the notebook would not. A notebook's kernel gets widgets, a build of the book gets a
+player with every frame computed, and everything else gets the picture of the start.
 """
 
 from __future__ import annotations
 
 import base64
 import math
-import os
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -22,30 +19,33 @@ import torch
 from torch import Tensor
 
 from facersa.errors import ExploreError
-from facersa.figures.display import as_picture, page_bytes, require_alt, shrink
+from facersa.figures.display import (
+    Shown,
+    as_picture,
+    has_kernel,
+    in_page,
+    page_bytes,
+    require_alt,
+    shrink,
+)
 from facersa.figures.live import Live
 from facersa.figures.player import Still, player
 from facersa.figures.sliders import MINUS, Grid, Setting
 from facersa.photo.images import decode_image, jpeg_bytes, png_bytes
 
-__all__ = ["Explorer", "Frame", "explore"]
-
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-
 _published: set[str] = set()
-
 _alive: dict[str, Explorer] = {}
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What one setting of the sliders shows.
+    """The picture and the numbers at one setting of the sliders.
 
-    Args:
+    Attributes:
         picture: (3, H, W) or (1, 3, H, W), RGB in [-1, 1].
-        numbers: label to value, shown beside it; floats with three decimals.
-        alt: what this frame shows, in words; by default the figure's own text
-            and the settings.
+        numbers: label to value, written beside the picture; floats with three decimals.
+        alt: alternative text; by default that of the figure, and the settings.
     """
 
     picture: Tensor
@@ -53,20 +53,14 @@ class Frame:
     alt: str = ""
 
 
-class Explorer:
-    """An interactive figure: the last expression of a cell. Made by ``explore``."""
+@dataclass(frozen=True)
+class Explorer(Shown):
+    """An interactive figure, from ``explore``: the last expression of a cell."""
 
-    def __init__(self, bundle: dict[str, Any], live: Live | None = None) -> None:
-        self._bundle = bundle
-        self.live = live
-
-    def _repr_mimebundle_(
-        self, include: object = None, exclude: object = None
-    ) -> dict[str, Any]:
-        return dict(self._bundle)
+    live: Live | None = None
 
     def close(self) -> None:
-        """End a live figure; the others have nothing to end."""
+        """Stop a live figure's threads and remove its widgets."""
         if self.live is not None:
             self.live.close()
 
@@ -86,28 +80,31 @@ def explore(
     """Let a reader move the settings of a function and watch picture and numbers.
 
     Args:
-        full: settings, as keywords, to the exact ``Frame``. May be slow.
-        sliders: keyword of ``full`` to its values in order: numbers or short
-            strings, two or more.
+        full: computes the exact ``Frame`` of the settings, which come as keywords. It
+            may be slow.
+        sliders: keyword to its values in order: two or more numbers or short strings.
         name: of the figure, unique in the book: lower case and hyphens.
         alt: what the figure shows, in words.
-        quick: as ``full``, within 150 ms: what a notebook shows while the hand
-            moves. The two may run at once, in threads beside the notebook's cells.
-        labels: keyword to the slider's label; the keyword where none is given.
-        start: keyword to its starting value; the first where none is given.
+        quick: as ``full``, within 150 ms: for the preview while a slider moves. The
+            two may run at the same time, in threads beside the notebook's cells.
+        labels: keyword to the slider's label; by default the keyword.
+        start: keyword to the starting value; by default the first.
         side: width of the picture in CSS pixels.
-        page: keyword to fewer of its values, for the published page, which holds
-            a frame for each combination: at most 400. One value alone is fixed.
+        page: keyword to those of its values that the published page has. The page
+            holds a frame for each combination: at most 400. A single value gets no
+            slider.
 
     Raises:
-        ExploreError: the description is wrong, or the functions do not return a
+        ExploreError: an argument is malformed, or a function does not return a
             ``Frame`` with one picture.
     """
-    in_page = os.environ.get("FACERSA_PAGE") == "1"
+    page_build = in_page()
     require_alt(alt, "explore")
-    _check_name(name, in_page)
+    _check_name(name, page_build)
     if not isinstance(side, int) or side < 1:
-        raise ExploreError(f"side expects a width in pixels, 1 or more, got {side!r}.")
+        raise ExploreError(
+            f"side expects a width in pixels, 1 or more, got {side!r}; try 384."
+        )
     whole = Grid.of(sliders, labels or {}, start or {})
     paged = whole.fewer(page or {})
 
@@ -116,30 +113,30 @@ def explore(
             with torch.no_grad():
                 frame = render(**grid.keywords(setting))
             described = f"{alt.rstrip('.')} ({grid.words(setting)})"
-            return _still(frame, described, side, webp=in_page)
+            return _still(frame, described, side, webp=page_build)
 
         return still
 
-    if in_page:
-        frames = [_named(stills(full, paged), paged, s) for s in paged.settings()]
+    if page_build:
+        frames = [_noted(stills(full, paged), paged, s) for s in paged.settings()]
         _published.add(name)
         bundle = _bundle(frames[paged.settings().index(paged.start)])
         bundle["text/html"] = player(name, alt, paged.controls, frames, side)
-        return Explorer(bundle)
+        return Explorer(alt, bundle)
     exact = stills(full, whole)
     fast = None if quick is None else stills(quick, whole)
     first = (fast or exact)(whole.start)
-    if not _has_kernel():
-        return Explorer(_bundle(first))
+    if not has_kernel():
+        return Explorer(alt, _bundle(first))
     if name in _alive:
         _alive[name].close()
     live = Live(whole.controls, fast, exact, first, side)
-    _alive[name] = Explorer(_bundle(first) | live.bundle(), live)
+    _alive[name] = Explorer(alt, _bundle(first) | live.bundle(), live)
     return _alive[name]
 
 
-def _named(still: Callable[[Setting], Still], grid: Grid, setting: Setting) -> Still:
-    """A still; if its function fails, the error says at which setting."""
+def _noted(still: Callable[[Setting], Still], grid: Grid, setting: Setting) -> Still:
+    """A still; if the function fails, a note on the error names the setting."""
     try:
         return still(setting)
     except Exception as error:
@@ -150,13 +147,12 @@ def _named(still: Callable[[Setting], Still], grid: Grid, setting: Setting) -> S
 def _check_name(name: str, in_page: bool) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ExploreError(
-            f"name expects lower-case words joined by hyphens, got {name!r}; "
-            "it becomes a part of the page's address, as in 'row-swap'."
+            f"name expects lower-case words joined by hyphens, got {name!r}; choose "
+            "one like 'row-swap', which can be a part of the page's address."
         )
     if in_page and name in _published:
         raise ExploreError(
-            f"the page has a figure named {name!r} already; choose another name, "
-            "since links and tests find a figure by it."
+            f"the page already has a figure named {name!r}; choose another name."
         )
 
 
@@ -164,14 +160,14 @@ def _still(frame: object, described: str, side: int, *, webp: bool) -> Still:
     """Check a frame, scale its picture for the screen, and encode it."""
     if not isinstance(frame, Frame):
         raise ExploreError(
-            f"the function of an interactive figure must return a Frame, got "
+            "the function of an interactive figure is expected to return a Frame, got "
             f"{type(frame).__name__}; return Frame(picture, numbers)."
         )
     picture = as_picture(frame.picture, "Frame")
     image = shrink(picture, side if webp else 2 * side)
     if not isinstance(frame.numbers, Mapping):
         raise ExploreError(
-            "numbers of a Frame expects a mapping of label to value, got "
+            "a Frame expects numbers as a mapping of label to value, got "
             f"{type(frame.numbers).__name__}; write {{'label': value}}."
         )
     numbers = tuple((str(k), _number(k, v)) for k, v in frame.numbers.items())
@@ -195,18 +191,11 @@ def _number(label: str, value: object) -> str:
         # Adding zero to the rounded number makes -0.000 a plain 0.000.
         return f"{round(float(value), 3) + 0.0:.3f}".replace("-", MINUS)
     raise ExploreError(
-        f"number {label!r} of a Frame expects a number or a string, got "
-        f"{type(value).__name__}."
+        f"number {label!r} of a Frame is expected to be a number or a string, got "
+        f"{type(value).__name__}; convert it with float() or str()."
     )
 
 
 def _bundle(still: Still) -> dict[str, Any]:
     png = png_bytes(decode_image(still.data))
     return {"image/png": base64.b64encode(png).decode(), "text/plain": still.alt}
-
-
-def _has_kernel() -> bool:
-    """Whether a notebook's kernel runs this, so that widgets can be shown."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return getattr(shell, "kernel", None) is not None

@@ -1,9 +1,8 @@
-"""The live face of an interactive figure: widgets that never fall behind the hand.
+"""Live figures: widgets that never fall behind the slider.
 
-A slider's observer only stores the latest setting. One thread answers it with
-the quick picture, another follows with the full one when the hand rests, so that
-no hand waits for a full picture; what came in between is never computed. A thread
-ends when there is nothing left to do, so nothing runs while nobody moves a slider.
+A slider's observer only stores the latest setting. One thread answers it with the
+quick picture, another follows with the full one once the slider rests; settings in
+between are never computed. A thread ends when it has nothing left to do.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import atexit
 import html
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -22,11 +20,8 @@ from facersa.figures.player import Still, numbers_list, packaged
 from facersa.figures.sliders import Control, Setting
 
 T = TypeVar("T")
-
-REST = 0.3  # seconds without a move, until the slow picture is worth its time
-
-QUICK_KEPT, FULL_KEPT = 512, 128  # frames: about 15 MB each
-
+REST = 0.3  # seconds without a move, until the full picture is computed
+QUICK_FRAMES, FULL_FRAMES = 512, 128  # frames in memory: about 15 MB each
 _lanes: weakref.WeakSet[Latest[Any]] = weakref.WeakSet()
 
 
@@ -34,8 +29,8 @@ class Latest(Generic[T]):
     """A slot for the latest item, and at most one thread that works on it.
 
     Args:
-        work: is called in the thread; an item that was replaced never reaches it.
-        rest: in seconds; work begins when no newer item has come for so long.
+        work: called in the thread; an item that was replaced never reaches it.
+        rest: seconds without a newer item after which the work begins.
     """
 
     def __init__(self, work: Callable[[T], None], rest: float = 0) -> None:
@@ -47,7 +42,7 @@ class Latest(Generic[T]):
         _lanes.add(self)
 
     def put(self, item: T) -> None:
-        """Store the item in place of an older one, and see that it is worked on."""
+        """Store the item in place of an older one; start the thread if none runs."""
         with self._changed:
             if self.closed:
                 return
@@ -58,18 +53,18 @@ class Latest(Generic[T]):
                 self._thread.start()
 
     def clear(self) -> None:
-        """Forget the item that waits; one that is at work is finished."""
+        """Drop the waiting item; one in work is finished."""
         with self._changed:
             self._slot.clear()
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Take no more items, ever."""
+        """Drop the waiting item and ignore all later ones."""
         self.closed = True
         self.clear()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is left to do; whether it came to that."""
+        """Wait until the work is done; False if ``timeout`` seconds were too few."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._busy(), timeout)
 
@@ -91,7 +86,7 @@ class Latest(Generic[T]):
 
 @atexit.register
 def _finish() -> None:
-    """No thread may be inside a network when the interpreter goes away."""
+    """No thread may be inside a network when the interpreter exits."""
     lanes = list(_lanes)
     for lane in lanes:
         lane.close()
@@ -99,12 +94,12 @@ def _finish() -> None:
         lane.join(timeout=10)
 
 
-class _Kept:
-    """The latest frames of a function, so that a hand can go back and forth."""
+class _Recent:
+    """A function of settings that remembers its latest ``limit`` results."""
 
-    def __init__(self, make: Callable[[Setting], Still], limit: int) -> None:
-        self._make, self._limit = make, limit
-        self._stills: OrderedDict[Setting, Still] = OrderedDict()
+    def __init__(self, compute: Callable[[Setting], Still], limit: int) -> None:
+        self._compute, self._limit = compute, limit
+        self._stills: dict[Setting, Still] = {}
         self._lock = threading.Lock()
 
     def __contains__(self, setting: Setting) -> bool:
@@ -112,14 +107,12 @@ class _Kept:
 
     def __call__(self, setting: Setting) -> Still:
         with self._lock:
-            if setting in self._stills:
-                self._stills.move_to_end(setting)
-                return self._stills[setting]
-        still = self._make(setting)
+            still = self._stills.pop(setting, None)
+        still = still or self._compute(setting)
         with self._lock:
-            self._stills[setting] = still
+            self._stills[setting] = still  # the latest is the last
             if len(self._stills) > self._limit:
-                self._stills.popitem(last=False)
+                del self._stills[next(iter(self._stills))]
         return still
 
 
@@ -128,9 +121,9 @@ class Live:
 
     Args:
         controls: the sliders.
-        quick: a setting to its fast still, or None where full is all there is.
+        quick: a setting to its fast still; None if there is only ``full``.
         full: a setting to its exact still.
-        first: the still of the starting setting, quick if that is given.
+        first: the still of the starting setting, from ``quick`` if that is given.
         width: of the picture in CSS pixels.
     """
 
@@ -144,11 +137,11 @@ class Live:
     ) -> None:
         widgets = _ipywidgets()
         self._width = width
-        self._full = _Kept(full, FULL_KEPT)
-        self._quick = None if quick is None else _Kept(quick, QUICK_KEPT)
+        self._full = _Recent(full, FULL_FRAMES)
+        self._quick = None if quick is None else _Recent(quick, QUICK_FRAMES)
         self._hand = Latest(self._answer)
         self._rest = Latest(self._refine, REST)
-        self._one = threading.Lock()  # settings are stored, and drawn, one at a time
+        self._one = threading.Lock()  # one thread at a time stores or draws a setting
         self._last = first
         self.view = widgets.HTML(self._page(exact=quick is None))
         self.sliders = [
@@ -165,17 +158,16 @@ class Live:
             slider.observe(self._moved, "value")
         style = widgets.HTML(f"<style>{packaged('player.css')}</style>")
         self.box = widgets.VBox([style, *self.sliders, self.view])
-        self._wanted = self._setting()
+        self._target = self._setting()
         if quick is not None:
-            self._rest.put(self._wanted)
+            self._rest.put(self._target)
 
     def bundle(self) -> dict[str, Any]:
-        """What a notebook needs to show the widget."""
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        return {"application/vnd.jupyter.widget-view+json": view}
+        """The widget as data by MIME type, for a notebook."""
+        return {"application/vnd.jupyter.widget-view+json": self.box.get_view_spec()}
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until the picture is the full one of the latest setting."""
+        """Wait until the full picture of the latest setting is drawn."""
         return self._hand.join(timeout) and self._rest.join(timeout)
 
     def close(self) -> None:
@@ -190,9 +182,9 @@ class Live:
 
     def _moved(self, change: object = None) -> None:
         with self._one:
-            self._wanted = self._setting()
+            self._target = self._setting()
             self._rest.clear()
-            self._hand.put(self._wanted)
+            self._hand.put(self._target)
 
     def _answer(self, setting: Setting) -> None:
         self._draw(setting, exact=self._quick is None or setting in self._full)
@@ -205,10 +197,10 @@ class Live:
         problem = ""
         try:
             still = frames(setting)
-        except BaseException as error:  # exit() too would end the thread unseen
+        except BaseException as error:  # also exit(), which would end the thread
             problem = one_line(error)
         with self._one:
-            if setting != self._wanted or self._hand.closed:
+            if setting != self._target or self._hand.closed:
                 return
             if not problem:
                 self._last = still
@@ -231,8 +223,8 @@ class Live:
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, in one line."""
-    lines = str(error).strip().splitlines() or ["no more is known"]
+    """An error's message in one line; for foreign errors, after their type."""
+    lines = str(error).strip().splitlines() or ["no message"]
     if isinstance(error, FaceRSAError):
         return lines[0]
     return f"{type(error).__name__}: {lines[0]}"

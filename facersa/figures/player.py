@@ -1,9 +1,8 @@
 """The player: an interactive figure in a published page, without a kernel.
 
-Every frame is computed beforehand and lies in the page as WebP data; native
-range inputs choose among them. Script and style come with each player, so that
-an output can be moved to any page. They are the same text every time, and all
-else is data: a content security policy can allow them by their hashes.
+Every frame is computed beforehand and stored in the page; range inputs choose among
+them. Script and style come with each player, so an output can be moved to any page.
+Their text never changes, so a content security policy can allow them by their hashes.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from facersa.figures.sliders import Control
 
 @dataclass(frozen=True)
 class Still:
-    """One frame ready for a screen.
+    """One frame, encoded.
 
-    Args:
+    Attributes:
         data: the picture, WebP or JPEG.
         size: its (height, width) in pixels.
-        alt: its words.
+        alt: its alternative text.
         numbers: labels and values.
     """
 
@@ -48,9 +47,9 @@ def player(
 
     Args:
         name: makes the id of the figure, ``player-NAME``.
-        alt: what the figure is about, in words.
+        alt: what the figure shows, in words.
         controls: the sliders; one with a single value is left out.
-        stills: a frame for each combination, the last slider moving fastest.
+        stills: a frame for each combination of values, the last slider fastest.
         width: of the picture, in CSS pixels.
     """
     start = 0
@@ -75,7 +74,7 @@ def player(
 
 
 def numbers_list(numbers: Sequence[tuple[str, str]]) -> str:
-    """Labels and values as a definition list that a screen reader speaks."""
+    """Labels and values as a definition list that a screen reader announces."""
     rows = "".join(
         f"<div><dt>{html.escape(label)}</dt><dd>{html.escape(value)}</dd></div>"
         for label, value in numbers
@@ -103,7 +102,7 @@ def _slider(name: str, control: Control) -> str:
 
 
 def _data(controls: Sequence[Control], stills: Sequence[Still]) -> str:
-    """All that moves, as JSON; equal pictures are stored once."""
+    """Values, pictures and frames as JSON; equal pictures are stored once."""
     pictures: dict[bytes, int] = {}
     frames = [
         [pictures.setdefault(still.data, len(pictures)), still.alt, still.numbers]

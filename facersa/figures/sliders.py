@@ -1,7 +1,7 @@
 """Sliders and the grid of settings that they reach, checked before anything runs.
 
-A setting is a tuple of indices, one for each slider: it can be stored, compared
-and looked up, whatever the values are.
+A setting is a tuple of indices, one for each slider, so it can be a key of a
+dictionary whatever the values are.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ from typing import Any
 from facersa.errors import ExploreError
 
 MAX_FRAMES = 400
-
 MINUS = "\N{MINUS SIGN}"
-
 Setting = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Control:
-    """One slider: its keyword, its label, the names of its values, its start."""
+    """One slider: keyword, label, its values as text, and the index of its start."""
 
     keyword: str
     label: str
@@ -34,12 +32,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Grid:
-    """The settings that sliders can reach.
-
-    Args:
-        values: those of each slider.
-        controls: the sliders.
-    """
+    """The settings that sliders can reach: the values of each, and the sliders."""
 
     values: tuple[tuple[Any, ...], ...]
     controls: tuple[Control, ...]
@@ -53,25 +46,25 @@ class Grid:
     ) -> Grid:
         """The grid of ``explore``'s arguments of the same names, checked."""
         if not sliders:
-            raise ExploreError("explore expects a slider or more, got none.")
+            raise ExploreError(
+                "explore expects one slider or more, got none; name its values."
+            )
         _known("labels", labels, sliders)
         _known("start", start, sliders)
-        columns, controls = [], []
-        for keyword, given in sliders.items():
-            values = _checked(keyword, given, least=2)
-            begin = start.get(keyword, values[0])
-            if begin not in values:
+        columns = {key: _checked(key, given, 2) for key, given in sliders.items()}
+        starts = {key: start.get(key, values[0]) for key, values in columns.items()}
+        for key, values in columns.items():
+            if starts[key] not in values:
                 raise ExploreError(
-                    f"slider {keyword} starts at {begin!r}, which is none of its "
+                    f"slider {key} starts at {starts[key]!r}, which is not one of its "
                     f"values; choose one of {_listed(values)}."
                 )
-            label = labels.get(keyword, keyword)
-            columns.append(values)
-            controls.append(_control(keyword, label, values, begin))
-        return cls(tuple(columns), tuple(controls))
+        return cls._build(
+            columns, {key: labels.get(key, key) for key in sliders}, starts
+        )
 
     def fewer(self, page: Mapping[str, Sequence[Any]]) -> Grid:
-        """The grid of the published page, some of the values of this one.
+        """The grid of the published page: some of the values of this one.
 
         Raises:
             ExploreError: values that this grid does not have, no start, or more
@@ -79,31 +72,39 @@ class Grid:
         """
         own = {c.keyword: v for c, v in zip(self.controls, self.values, strict=True)}
         _known("page", page, own)
-        columns, controls = [], []
-        for control, values in zip(self.controls, self.values, strict=True):
-            keyword, begin = control.keyword, values[control.start]
-            kept = _checked(keyword, page.get(keyword, values), least=1)
-            odd = [value for value in kept if value not in values]
-            if odd or begin not in kept:
+        columns = {key: _checked(key, page.get(key, own[key]), 1) for key in own}
+        starts = self.keywords(self.start)
+        for key, values in columns.items():
+            if not set(values) <= set(own[key]) or starts[key] not in values:
                 raise ExploreError(
-                    f"page expects some of slider {keyword}'s values "
-                    f"{_listed(values)}, its start {begin!r} among them, got "
-                    f"{_listed(kept)}."
+                    f"page expects some of slider {key}'s values {_listed(own[key])}, "
+                    f"its start {starts[key]!r} among them, got {_listed(values)}."
                 )
-            columns.append(kept)
-            controls.append(_control(keyword, control.label, kept, begin))
-        count = math.prod(len(values) for values in columns)
-        if count > MAX_FRAMES:
-            product = " x ".join(str(len(values)) for values in columns)
+        sizes = [len(values) for values in columns.values()]
+        if math.prod(sizes) > MAX_FRAMES:
+            product = " x ".join(map(str, sizes))
             raise ExploreError(
-                f"a page holds at most {MAX_FRAMES} frames, got {product} = {count}; "
-                "name fewer values for it in page={keyword: values}."
+                f"a page holds at most {MAX_FRAMES} frames, got {product} = "
+                f"{math.prod(sizes)}; give fewer values in page={{keyword: values}}."
             )
-        return Grid(tuple(columns), tuple(controls))
+        return self._build(columns, {c.keyword: c.label for c in self.controls}, starts)
+
+    @classmethod
+    def _build(
+        cls,
+        columns: Mapping[str, tuple[Any, ...]],
+        labels: Mapping[str, str],
+        starts: Mapping[str, Any],
+    ) -> Grid:
+        controls = [
+            Control(key, labels[key], tuple(map(name_of, v)), v.index(starts[key]))
+            for key, v in columns.items()
+        ]
+        return cls(tuple(columns.values()), tuple(controls))
 
     @property
     def start(self) -> Setting:
-        """Where all sliders start."""
+        """The setting in which all sliders start."""
         return tuple(control.start for control in self.controls)
 
     def settings(self) -> list[Setting]:
@@ -111,7 +112,7 @@ class Grid:
         return list(itertools.product(*(range(len(v)) for v in self.values)))
 
     def keywords(self, setting: Setting) -> dict[str, Any]:
-        """The keyword arguments that a setting stands for."""
+        """A setting as keyword arguments."""
         pairs = zip(self.controls, self.values, setting, strict=True)
         return {control.keyword: values[index] for control, values, index in pairs}
 
@@ -125,43 +126,38 @@ def _known(what: str, given: Mapping[str, Any], sliders: Mapping[str, Any]) -> N
     unknown = [keyword for keyword in given if keyword not in sliders]
     if unknown:
         raise ExploreError(
-            f"{what} names {', '.join(unknown)}, which is no slider; "
+            f"{what} names {', '.join(unknown)}, which is not a slider; "
             f"the sliders are {', '.join(sliders)}."
         )
 
 
 def _checked(keyword: str, given: Sequence[Any], least: int) -> tuple[Any, ...]:
-    """The values of a slider: numbers or short strings whose names differ."""
+    """The values of a slider: numbers or strings, no two written alike."""
     loose = isinstance(given, str) or not isinstance(given, Iterable)
     values = () if loose else tuple(given)
     if len(values) < least:
         raise ExploreError(
             f"slider {keyword} expects a list of {least} values or more, got "
-            f"{given!r}; give a setting that never moves to the function itself."
+            f"{given!r}; fix a setting that never moves inside the function."
         )
     for value in values:
         number = isinstance(value, Real) and math.isfinite(value)
         if not number and (not isinstance(value, str) or not value.strip()):
             raise ExploreError(
                 f"slider {keyword} expects numbers or short strings, got {value!r}; "
-                "use a string, and look up in the function what it stands for."
+                "use a string, and let the function look up what it stands for."
             )
     names = [name_of(value) for value in values]
     if len(set(names)) < len(names):
         raise ExploreError(
-            f"slider {keyword} expects values that read differently, got "
+            f"slider {keyword} expects values that are written differently, got "
             f"{_listed(values)}; leave out the repeated ones."
         )
     return values
 
 
-def _control(keyword: str, label: str, values: Sequence[Any], begin: object) -> Control:
-    names = tuple(name_of(value) for value in values)
-    return Control(keyword, label, names, list(values).index(begin))
-
-
 def name_of(value: object) -> str:
-    """A value as a reader sees it, with a true minus sign: 0.3, 5-8, a name."""
+    """A value as text, with a true minus sign."""
     if isinstance(value, Real) and not isinstance(value, bool):
         whole = isinstance(value, Integral)
         return (str(value) if whole else f"{float(value):g}").replace("-", MINUS)

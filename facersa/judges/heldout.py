@@ -18,7 +18,7 @@ from facersa.assets.registry import asset_path
 from facersa.photo.faces import (
     HELD_OUT_SIDE,
     HeldOutFaces,
-    _held_out_arrays,
+    held_out_arrays,
     load_held_out_faces,
 )
 
@@ -42,7 +42,7 @@ class HeldOutIdentity:
             points = self.faces.landmarks(images)
         pixels = (points.double() * HELD_OUT_SIDE - 0.5).round()
         rows = []
-        for array, places in zip(_held_out_arrays(images), pixels, strict=True):
+        for array, places in zip(held_out_arrays(images), pixels, strict=True):
             if places.isnan().any():
                 rows.append(np.full(128, np.nan))
                 continue

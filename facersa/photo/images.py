@@ -1,38 +1,36 @@
-"""The one image contract, and the only file that knows about picture files.
+"""Picture files and tensors: decode, encode, resize.
 
 Inside the package a picture is a float32 RGB tensor (B, 3, H, W) in [-1, 1].
-Everything a photograph carries besides its pixels (EXIF, thumbnails, GPS,
-comments) ends here: it is read for the orientation and never written again.
+What a photograph carries besides its pixels (EXIF, thumbnails, GPS, comments) is read
+for the orientation only, and is never written again.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from facersa.errors import ImageError
 from facersa.files import read_file, write_atomic
 
-MAX_PIXELS = 100_000_000
-
-GREY_GAP = 2.5 / 127.5  # of the channels of a grey picture, JPEG's rounding included
-
+MAX_PIXELS = 100_000_000  # of a picture that is decoded
+GREY_GAP = 2.5 / 127.5  # largest difference of channels in a grey picture, after JPEG
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def from_uint8(array: np.ndarray) -> Tensor:
-    """Turn (H, W, 3) or (B, H, W, 3) uint8 RGB into (B, 3, H, W) in [-1, 1]."""
+    """Convert (H, W, 3) or (B, H, W, 3) uint8 RGB to (B, 3, H, W) in [-1, 1]."""
     if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3:
         raise ImageError(
             "expected uint8 RGB of shape (H, W, 3) or (B, H, W, 3), "
@@ -44,9 +42,12 @@ def from_uint8(array: np.ndarray) -> Tensor:
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """Turn (B, 3, H, W) in [-1, 1] into (B, H, W, 3) uint8, values clamped."""
+    """Convert (B, 3, H, W) in [-1, 1] to (B, H, W, 3) uint8, values clamped."""
     if image.ndim != 4 or image.shape[1] != 3:
-        raise ImageError(f"expected (B, 3, H, W), got {tuple(image.shape)}.")
+        raise ImageError(
+            f"expected RGB pictures (B, 3, H, W), got {tuple(image.shape)}; add the "
+            "batch dimension, or the missing channels."
+        )
     levels = ((image.detach().float() + 1) * 127.5).round().clamp(0, 255)
     return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
@@ -63,7 +64,10 @@ def to_grey(image: Tensor) -> Tensor:
 
 
 def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Resample to ``size``: exact area means when shrinking, bicubic to grow."""
+    """Resample pictures (B, C, H, W) to a side, or to (height, width).
+
+    Area means where neither side grows, bicubic else, clamped to [-1, 1].
+    """
     height, width = (size, size) if isinstance(size, int) else size
     if (height, width) == tuple(image.shape[-2:]):
         return image
@@ -74,7 +78,7 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
 
 
 def resample(levels: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray:
-    """Pillow's own filters, as other programs use them, smooth when shrinking.
+    """Resample with Pillow's filters, as other programs do; antialiased.
 
     Args:
         levels: (H, W, 3) uint8, or one channel (H, W) float32.
@@ -92,25 +96,24 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
     (over white) pictures become RGB. At most ``MAX_PIXELS`` are decoded.
 
     Raises:
-        ImageError: the file is missing, not a picture, damaged or too large.
+        FileError: the file cannot be read.
+        ImageError: it is not a picture, damaged or too large.
     """
     return decode_image(read_file(path), name=str(path))
 
 
 def decode_image(data: bytes, *, name: str = "the picture") -> Tensor:
-    """``load_image`` for the bytes of a picture file."""
+    """``load_image`` for the bytes of a picture file; ``name`` is for errors."""
     try:
-        with _quietly(), Image.open(io.BytesIO(data)) as opened:
+        # Odd but readable files are fine, and the size is checked here.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(data)) as opened,
+        ):
             width, height = opened.size
             if width * height > MAX_PIXELS:
-                raise ImageError(
-                    f"{name} is {width} x {height} pixels, more than "
-                    f"{MAX_PIXELS // 1_000_000} million; scale it down first."
-                )
-            upright = ImageOps.exif_transpose(opened)
-            rgb = _to_rgb(upright)
-    except ImageError:
-        raise
+                raise Image.DecompressionBombError
+            rgb = _to_rgb(ImageOps.exif_transpose(opened))
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; scale "
@@ -125,14 +128,6 @@ def decode_image(data: bytes, *, name: str = "the picture") -> Tensor:
             f"{name} is damaged ({error}); export it again from the original."
         ) from error
     return from_uint8(np.asarray(rgb))
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """No warnings about odd but readable files; the size is checked here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
@@ -151,41 +146,34 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 def png_bytes(image: Tensor, chunks: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     """Encode one picture (1, 3, H, W) as PNG with no metadata.
 
-    ``chunks`` are extra (type, data) pairs, placed before the pixels.
+    ``chunks`` are extra (type, data) pairs of private types, placed before the pixels.
     """
-    pixels = to_uint8(image)
-    if len(pixels) != 1:
-        raise ImageError(f"a PNG holds one picture, got a batch of {len(pixels)}.")
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[0]).save(buffer, "PNG", compress_level=4)
-    plain = buffer.getvalue()
-    header_end = len(PNG_SIGNATURE) + 25  # IHDR: 4 length, 4 type, 13 data, 4 CRC
-    extra = b"".join(_chunk(kind, data) for kind, data in chunks)
-    return plain[:header_end] + extra + plain[header_end:]
+    extra = PngInfo()
+    for kind, body in chunks:
+        extra.add(kind, body)
+    return _encode(image, "PNG", compress_level=4, pnginfo=extra)
 
 
 def jpeg_bytes(image: Tensor, *, quality: int = 92) -> bytes:
-    """Encode one picture (1, 3, H, W) as JPEG: the fastest way to a screen."""
+    """Encode one picture (1, 3, H, W) as JPEG: fastest to encode and to draw."""
     return _encode(image, "JPEG", quality=quality)
 
 
 def webp_bytes(image: Tensor, *, quality: int = 80, lossless: bool = False) -> bytes:
-    """Encode one picture (1, 3, H, W) as WebP: the fewest bytes in a page."""
+    """Encode one picture (1, 3, H, W) as WebP: fewest bytes in a page."""
     return _encode(image, "WEBP", quality=quality, lossless=lossless)
 
 
-def _encode(image: Tensor, kind: str, **options: int | bool) -> bytes:
+def _encode(image: Tensor, kind: str, **options: Any) -> bytes:
     pixels = to_uint8(image)
     if len(pixels) != 1:
-        raise ImageError(f"a {kind} holds one picture, got a batch of {len(pixels)}.")
+        raise ImageError(
+            f"a {kind} file holds one picture, got a batch of {len(pixels)}; encode "
+            "them one by one."
+        )
     buffer = io.BytesIO()
     Image.fromarray(pixels[0]).save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    body = kind + data
-    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
 
 def read_png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -200,32 +188,26 @@ def read_png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
             "--from-pixels."
         )
     chunks: list[tuple[bytes, bytes]] = []
-    position = len(PNG_SIGNATURE)
-    while position < len(data):
-        head = data[position : position + 8]
-        end = position + 12 + int.from_bytes(head[:4], "big")
+    start = len(PNG_SIGNATURE)
+    while not chunks or chunks[-1][0] != b"IEND":
+        # Four bytes of length, four of type, the data, four of checksum.
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
         if end > len(data):
             raise ImageError("this PNG file is cut short; get an intact copy of it.")
-        kind, body = head[4:], data[position + 8 : end - 4]
-        if struct.unpack(">I", data[end - 4 : end])[0] != zlib.crc32(kind + body):
+        body = data[start + 4 : end - 4]
+        if int.from_bytes(data[end - 4 : end], "big") != zlib.crc32(body):
             raise ImageError(
-                f"this PNG file is damaged (checksum of {kind!r}); get an intact copy."
+                f"this PNG file is damaged (checksum of {body[:4]!r}); get an intact "
+                "copy of it."
             )
-        chunks.append((kind, body))
-        position = end
-        if kind == b"IEND":
-            return chunks
-    raise ImageError("this PNG file is cut short; get an intact copy of it.")
+        chunks.append((body[:4], body[4:]))
+        start = end
+    return chunks
 
 
-def save_png(
-    image: Tensor,
-    path: str | os.PathLike[str],
-    *,
-    chunks: Sequence[tuple[bytes, bytes]] = (),
-) -> None:
-    """Write one picture as PNG, atomically and without any metadata."""
-    write_atomic(path, png_bytes(image, chunks))
+def save_png(image: Tensor, path: str | os.PathLike[str]) -> None:
+    """Write one picture (1, 3, H, W) as PNG, atomically and without metadata."""
+    write_atomic(path, png_bytes(image))
 
 
 def check_images(images: Tensor) -> Tensor:

@@ -1,17 +1,13 @@
-"""Putting a painted face back into its photograph: masks, and no seam.
+"""Paste a painted face into its photograph, under a mask without a seam.
 
-A face is pasted under a rounded mask that fades towards the edges of its square.
-Squares of neighbouring faces overlap, so the ground is shared out: every pixel
-belongs to the face it is nearest to, measured in sides of that face's square, and a
-face fades out before it comes to the border. So no two masks overlap, no paste
-touches the middle of another face, and faces can be pasted, taken out and pasted
-again in any order with the same result.
+The mask is a rounded square that fades towards the edges of the face's square. Squares
+of neighbouring faces overlap, so every pixel belongs to the nearest face, in units of
+that face's square, and a mask ends before the border between two faces. Therefore masks
+never overlap, and faces can be pasted and replaced in any order with the same result.
 
-A generator paints its own hair, clothes and background, close to those of the photo but
-not the same (``surroundings`` brings the background closer). Where detail is to be kept
-(``Aligned.keeps_detail``), only an oval around the face is painted. The rest stays as
-the photo has it, what the generator cannot express included, and is changed by as much
-as the painted picture changes from one code to the other.
+With ``Aligned.keeps_detail`` only an oval around the face is painted. The rest of the
+square stays the photo's own and is changed by as much as the painted picture changes
+there from one code to the other.
 """
 
 from __future__ import annotations
@@ -25,21 +21,15 @@ from torch import Tensor
 from facersa.errors import ImageError
 from facersa.photo.square import Aligned, rescale, roundness, sample, units
 
-FEATHER = 0.25  # share of the way from the edge to the centre over which a face fades
+FEATHER = 0.25  # of the way from the edge to the centre: there the mask fades in
 
-# Differences of distances, in half sides, near the border between two faces.
-GAP = 0.08  # left to the photo: what two finds of one face may differ by
-
-FADE = 0.2  # and from there on a face fades in
-
+# Near the border between two faces, in half sides, as differences of roundness:
+GAP = 0.08  # width that stays the photo's, as two detections of a face may differ
+FADE = 0.2  # width beyond it over which the mask fades in
 OVAL = (0.5, 0.53), (0.31, 0.43)  # centre and half axes of the face, in sides
-
-RIM = 0.3  # share of the way from the oval's edge inwards over which it fades
-
-SHOWS_IT = 10 / 255  # mean difference: five grey levels, about what JPEG 75 makes
-
-STRIP = 256  # rows that are worked on at once, so that large photos need no more memory
-
+RIM = 0.3  # of the way from the oval's edge inwards: there the oval fades in
+SHOWS_IT = 10 / 255  # mean difference: five grey levels, about that of JPEG 75
+STRIP = 256  # rows at a time, which limits the memory that large photos need
 Strip = tuple[slice, slice]
 
 
@@ -50,20 +40,19 @@ def paste(
     *,
     replaces: Tensor | None = None,
 ) -> Tensor:
-    """Put an edited face back into its photo.
+    """Paste a face into its photo.
 
     Args:
-        photo: the photo ``aligned`` came from, (1, 3, H, W) in [-1, 1].
+        photo: the photo that ``aligned`` was cut from, (1, 3, H, W) in [-1, 1].
         face_image: the new face (1, 3, S, S), any S.
-        aligned: where it belongs, and which other faces are near.
-        replaces: the face (1, 3, S, S) that was pasted there before, if any. Where
-            the photo indeed shows it, its share of the faded edge is taken out,
-            so that no ghost of it stays; where it does not, it is ignored. Where
-            detail is kept, the difference is what changes around the oval; without
-            it nothing changes there.
+        aligned: the face's position, and the other faces near it.
+        replaces: the face (1, 3, S, S) that was pasted there before, if any; ignored
+            if the photo does not show it. Its share of the faded edge is removed, so
+            that no trace of it stays. With ``keeps_detail``, the change from it to
+            the new face is what changes around the oval.
 
     Returns:
-        A new photo; pixels outside the crop, and those that belong to other faces,
+        A new photo; pixels outside the square, and those that belong to other faces,
         are bit for bit those of ``photo``.
 
     Raises:
@@ -71,8 +60,8 @@ def paste(
     """
     if tuple(photo.shape[-2:]) != aligned.photo_size:
         raise ImageError(
-            f"the photo is {tuple(photo.shape[-2:])} (height, width) but the face "
-            f"was cut from one of {aligned.photo_size}; pass that photo."
+            f"expected the photo that the face was cut from, {aligned.photo_size} "
+            f"(height, width), got one of {tuple(photo.shape[-2:])}; pass that photo."
         )
     new = _fit(face_image, aligned)
     before = None if replaces is None else _fit(replaces, aligned)
@@ -92,7 +81,7 @@ def paste(
 
 
 def _shows(photo: Tensor, face: Tensor, aligned: Aligned) -> bool:
-    """Whether the photo shows the face, to all appearance, where it is not faded."""
+    """Whether the photo is close to the face where the mask is 1."""
     total, count = 0.0, 0
     for strip in _strips(aligned):
         unit, _, covered = _masks(aligned, strip, photo.dtype)
@@ -102,7 +91,7 @@ def _shows(photo: Tensor, face: Tensor, aligned: Aligned) -> bool:
 
 
 def _strips(aligned: Aligned) -> Iterator[Strip]:
-    """Rows and columns of the photo that the square covers, some rows at a time."""
+    """Rows and columns of the photo under the square, ``STRIP`` rows at a time."""
     height, width = aligned.photo_size
     left, top = np.maximum(np.floor(aligned.quad.min(0)).astype(int), 0).tolist()
     right, bottom = np.minimum(
@@ -116,10 +105,10 @@ def _strips(aligned: Aligned) -> Iterator[Strip]:
 def _masks(
     aligned: Aligned, strip: Strip, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Places in the square (H, W, 2) of a strip's pixels; shares (H, W).
+    """For a strip's pixels: unit coordinates (H, W, 2) and two masks (H, W).
 
-    The first share is that of what happens in this square at all, the second that
-    of the face itself: a part of it where detail is kept, else the same.
+    The first mask is where the square may change at all, the second where the face is
+    painted: the oval with ``keeps_detail``, else the same.
     """
     rows, columns = (
         torch.arange(s.start, s.stop, dtype=torch.float64) + 0.5 for s in strip
@@ -127,8 +116,7 @@ def _masks(
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     pixels = torch.stack([x, y], dim=-1)
     unit = units(aligned.quad, pixels)
-    # A rounded square that touches the edges of the crop: its corners show the
-    # scene, where a new background would be seen most.
+    # The corners stay outside: there a new background would be most visible.
     away = roundness(unit)
     mask = _smooth((1 - away) / FEATHER)
     for other in aligned.others:
@@ -138,23 +126,23 @@ def _masks(
 
 
 def _oval(unit: Tensor) -> Tensor:
-    """1 in a face at places (H, W, 2) of its square, 0 around it, soft between."""
+    """Mask (H, W) of the face's oval at unit coordinates (H, W, 2)."""
     centre, axes = (torch.tensor(pair, dtype=unit.dtype) for pair in OVAL)
     return _smooth((1 - ((unit - centre) / axes).norm(dim=-1)) / RIM)
 
 
 def _smooth(ramp: Tensor) -> Tensor:
-    """0 up to 0, 1 from 1 on, and level at both ends."""
+    """Smoothstep: 0 up to 0, 1 from 1 on, with slope 0 at both ends."""
     ramp = ramp.clamp(0, 1)
     return ramp * ramp * (3 - 2 * ramp)
 
 
 def _fit(face: Tensor, aligned: Aligned) -> Tensor:
-    """A face that is no larger than its square, so that sampling leaves nothing out."""
+    """The face, scaled down to its square if larger: sampling does not antialias."""
     scale = min(1.0, aligned.side / face.shape[-1])
     return rescale(face, scale) if scale < 1 else face
 
 
 def _warp(face: Tensor, unit: Tensor) -> Tensor:
-    """A face (1, 3, S, S) seen at unit coordinates (H, W, 2)."""
+    """A face (1, 3, S, S) sampled at unit coordinates (H, W, 2)."""
     return sample(face, unit * 2 - 1)

@@ -1,11 +1,11 @@
-"""The square of a face in a photograph: where it lies, and what it cuts out.
+"""The square of a face in a photograph: its position, and the crop.
 
-The generator was trained on FFHQ pictures: eyes and mouth always sit in about the same
-place. ``ffhq_quad`` lays a square over a face that way (the recipe of Karras et al.
-2019, from dlib's 68 points), and ``crop`` turns, scales and cuts it out; ``blending``
-puts an edited face back into the photo through the inverse turn, under a soft mask.
+The generator was trained on FFHQ pictures, in which eyes and mouth are always in about
+the same position. ``ffhq_quad`` computes that square from dlib's 68 landmarks (Karras
+et al. 2019) and ``crop`` cuts it out; ``paste.paste`` is the way back.
 
-Coordinates are continuous: pixel i covers the interval from i to i + 1.
+Coordinates are continuous: pixel i covers the interval from i to i + 1. Unit
+coordinates go from 0 to 1 along the sides of a square.
 """
 
 from __future__ import annotations
@@ -17,32 +17,27 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from facersa.errors import ImageError
 
-MAX_REACH = 10  # photo sides: what a stored place may claim at most
-
-ROUNDNESS = 2.5  # of circles in a square: 2 is an ellipse, infinity the whole square
-
-AROUND = 0.06  # sides: as far around a square the photo is looked at
-
-SAME_FACE = 0.5  # half sides: no two heads come so near, two finds of one face do
+MAX_REACH = 10  # photo sides: the largest coordinate of a stored square
+ROUNDNESS = 2.5  # exponent of the norm: 2 gives circles, infinity squares
+AROUND = 0.06  # sides: the margin around a square in which the photo is read
+SAME_FACE = 0.5  # half sides: centres nearer than this belong to one face
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """An aligned face and where it came from.
+    """An aligned face and its square in the photo.
 
     Attributes:
         image: the face (1, 3, S, S), RGB in [-1, 1].
-        quad: its corners in the photo (4, 2), x and y in pixels: top left,
-            bottom left, bottom right, top right. Always a square, maybe turned.
+        quad: its corners in the photo (4, 2), x and y in pixels: top left, bottom
+            left, bottom right, top right. Always a square, perhaps rotated.
         photo_size: height and width of the photo.
         others: squares (4, 2) of other faces in the photo that reach into this one.
-        keeps_detail: around the face itself the photo stays, and only changes as the
-            painted face changes; see ``blending.paste``.
+        keeps_detail: paste an oval around the face only; see ``paste.paste``.
     """
 
     image: Tensor
@@ -58,12 +53,12 @@ class Aligned:
 
     @property
     def matrix(self) -> np.ndarray:
-        """(2, 3): unit coordinates (u, v, 1) of the face to pixels of the photo."""
+        """(2, 3), from unit coordinates (u, v, 1) to pixels (x, y) of the photo."""
         origin, down, _, across = self.quad
         return np.stack([across - origin, down - origin, origin], axis=1)
 
     def beside(self, squares: Sequence[np.ndarray]) -> Aligned:
-        """The same, knowing those of more ``squares`` that are other faces near by."""
+        """A copy with those of ``squares`` (4, 2) added that are other faces nearby."""
         others = list(self.others)
         for quad in squares:
             known = any(same_face(quad, other) for other in [self.quad, *others])
@@ -72,7 +67,7 @@ class Aligned:
         return replace(self, others=tuple(others))
 
     def to_dict(self) -> dict[str, Any]:
-        """The geometry, ready for JSON; the picture is not in it."""
+        """The geometry, without the picture, for JSON."""
         place: dict[str, Any] = {"quad": self.quad.tolist()}
         place["photo_size"] = list(self.photo_size)
         if self.others:
@@ -83,7 +78,7 @@ class Aligned:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], image: Tensor) -> Aligned:
-        """Rebuild from ``to_dict`` and the face picture.
+        """The inverse of ``to_dict``, with the face picture (1, 3, S, S).
 
         Raises:
             ImageError: the geometry is damaged.
@@ -97,7 +92,7 @@ class Aligned:
                 f"the stored place of the face is damaged ({error}); align again."
             ) from error
         reach = MAX_REACH * max(height, width)
-        squares = all(_is_square(found, reach) for found in [quad, *others])
+        squares = all(_is_square(one, reach) for one in [quad, *others])
         if not (squares and min(height, width) > 0):
             raise ImageError(
                 "the stored place of the face is damaged (not a square); align again."
@@ -107,40 +102,37 @@ class Aligned:
 
 
 def units(quad: np.ndarray, pixels: Tensor) -> Tensor:
-    """Pixels (..., 2) of the photo in coordinates of a square: 0 to 1, x and y."""
+    """Pixels (..., 2) of the photo in unit coordinates of a square (4, 2)."""
     origin, down, _, across = quad
-    linear = np.stack([across - origin, down - origin], axis=1)
-    return (pixels - torch.from_numpy(origin)) @ torch.from_numpy(
-        np.linalg.inv(linear)
-    ).T
+    inverse = np.linalg.inv(np.stack([across - origin, down - origin], axis=1))
+    return (pixels - torch.from_numpy(origin)) @ torch.from_numpy(inverse).T
 
 
 def roundness(unit: Tensor) -> Tensor:
-    """How far out in a square places (..., 2) lie: 0 in its centre, 1 on the edges.
+    """Distance of unit coordinates (..., 2) from the centre: 0 there, 1 on the edges.
 
-    Equal values are rounded squares, so the corners are beyond 1.
+    Level curves are rounded squares, so corners are beyond 1.
     """
     return (2 * unit - 1).abs().pow(ROUNDNESS).sum(-1).pow(1 / ROUNDNESS)
 
 
 def same_face(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two squares (4, 2) are finds of one face: centre upon centre."""
-    pairs = (first, second), (second, first)
+    """Whether two squares (4, 2) belong to one face: their centres are near."""
     return any(
         float(roundness(units(a, torch.from_numpy(b.mean(0))))) < SAME_FACE
-        for a, b in pairs
+        for a, b in ((first, second), (second, first))
     )
 
 
 def _near(quad: np.ndarray, other: np.ndarray) -> bool:
-    """Whether the upright box around a square, and ``AROUND`` it, meets another's."""
+    """Whether the upright boxes of two squares meet, the first with its margin."""
     margin = AROUND * np.linalg.norm(quad[3] - quad[0])
     low = np.maximum(quad.min(0) - margin, other.min(0))
     return bool((low < np.minimum(quad.max(0) + margin, other.max(0))).all())
 
 
 def _is_square(quad: np.ndarray, largest: float) -> bool:
-    """Whether (4, 2) are corners of a square, in order, and not beyond reason."""
+    """Whether (4, 2) are the corners of a square, in order and in bounds."""
     if quad.shape != (4, 2) or not np.isfinite(quad).all():
         return False
     down, across = quad[1] - quad[0], quad[3] - quad[0]
@@ -150,23 +142,28 @@ def _is_square(quad: np.ndarray, largest: float) -> bool:
     return bool(side >= 1 and np.abs(quad).max() < largest and closed + turned < 0.01)
 
 
-def ffhq_quad(points: np.ndarray) -> np.ndarray:
-    """The FFHQ crop of a face: corners (4, 2) from its 68 points (68, 2).
+def ffhq_quad(landmarks: np.ndarray) -> np.ndarray:
+    """The FFHQ square of a face: corners (4, 2) from its landmarks (68, 2).
 
-    The square stands across the line between the eyes and along the line from
-    eyes to mouth, as far as the two agree; its half side is the larger of
-    twice the distance of the eyes and 1.8 times that from eyes to mouth; its
-    centre lies a tenth of the way from the eyes to the mouth.
+    Its horizontal axis is the sum of the vector between the eyes and the perpendicular
+    of the one from eyes to mouth. Its half side is the larger of twice the distance
+    between the eyes and 1.8 times that from eyes to mouth. Its centre is a tenth of the
+    way from eyes to mouth.
+
+    Raises:
+        ImageError: the landmarks lie in one place.
     """
-    left_eye, right_eye = points[36:42].mean(0), points[42:48].mean(0)
+    left_eye, right_eye = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
     eyes = (left_eye + right_eye) / 2
     between = right_eye - left_eye
-    down = (points[48] + points[54]) / 2 - eyes
+    down = (landmarks[48] + landmarks[54]) / 2 - eyes
     across = between + np.array([down[1], -down[0]])
     reach = max(2.0 * np.linalg.norm(between), 1.8 * np.linalg.norm(down))
     length = np.linalg.norm(across)
     if not np.isfinite(length) or min(length, reach) < 1e-6:
-        raise ImageError("the points of the face are degenerate; use another photo.")
+        raise ImageError(
+            "expected landmarks of a face, got degenerate ones; use another photo."
+        )
     x = across / length * reach
     y = np.array([-x[1], x[0]])
     centre = eyes + 0.1 * down
@@ -174,11 +171,10 @@ def ffhq_quad(points: np.ndarray) -> np.ndarray:
 
 
 def crop(photo: Tensor, quad: np.ndarray, size: int = 1024) -> Aligned:
-    """Cut the turned square ``quad`` (4, 2) out of a photo, at ``size`` pixels.
+    """Cut the square ``quad`` (4, 2) out of a photo (1, 3, H, W), at ``size`` pixels.
 
-    Where the square leaves the photo it is filled by reflection, blurred and
-    faded to the photo's median colour with distance, as FFHQ does; pixels of the
-    photo itself are kept as they are.
+    Beyond the photo the square is filled by reflection, blurred and faded to the
+    photo's median colour with distance, as FFHQ does.
     """
     height, width = photo.shape[-2:]
     aligned = Aligned(photo.new_zeros(1, 3, size, size), quad, (height, width))
@@ -197,7 +193,7 @@ def crop(photo: Tensor, quad: np.ndarray, size: int = 1024) -> Aligned:
 
 
 def sample(image: Tensor, grid: Tensor) -> Tensor:
-    """A picture (1, 3, H, W) at places (h, w, 2), which go from -1 to 1 in it."""
+    """A picture (1, 3, H, W) sampled at coordinates (h, w, 2) from -1 to 1."""
     sampled = F.grid_sample(
         image,
         grid[None].to(image.dtype),
@@ -217,6 +213,8 @@ def rescale(image: Tensor, scale: float) -> Tensor:
 
 def _region(photo: Tensor, low: np.ndarray, high: np.ndarray, side: float) -> Tensor:
     """The box from ``low`` to ``high`` (x, y), continued beyond the photo."""
+    from scipy.ndimage import gaussian_filter  # slow to import
+
     height, width = photo.shape[-2:]
     x, beyond_x = _reflect(low[0], high[0], width)
     y, beyond_y = _reflect(low[1], high[1], height)
@@ -234,7 +232,7 @@ def _region(photo: Tensor, low: np.ndarray, high: np.ndarray, side: float) -> Te
 
 
 def _reflect(start: int, stop: int, length: int) -> tuple[Tensor, Tensor]:
-    """Indices into a line that mirrors at its ends; how far each place is beyond."""
+    """Indices into a line mirrored at its ends, and distances (pixels) beyond them."""
     places = torch.arange(int(start), int(stop))
     period = max(1, 2 * (length - 1))
     folded = places % period

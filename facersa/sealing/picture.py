@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facersa.errors import ImageError, SealedError
 from facersa.generator.statistics import WStatistics
-from facersa.photo.align import Found, list_boxes
+from facersa.photo.align import PhotoFace, list_boxes
 from facersa.photo.images import decode_image, from_uint8, read_png_chunks, to_uint8
 from facersa.photo.square import Aligned, same_face
 from facersa.sealing.chunk import CHUNK, Sealed, seal, unseal_all
@@ -114,7 +114,7 @@ class EncryptedPicture:
             return order[0]
         if number is None or not 0 <= number < len(order):
             wish = "" if number is None else f" and none has number {number}"
-            where = list_boxes([_found(self.faces[index]).box for index in order])
+            where = list_boxes([_photo_face(self.faces[index]).box for index in order])
             raise SealedError(
                 f"the picture holds {len(order)} encrypted face(s){wish}; choose one "
                 f"with --face N, counted from the left ({where})."
@@ -166,7 +166,9 @@ class EncryptedPicture:
 
     def _from_the_left(self) -> list[int]:
         faces = self.faces[:1] if self.pixels_only else self.faces
-        return sorted(range(len(faces)), key=lambda index: _found(faces[index]).box)
+        return sorted(
+            range(len(faces)), key=lambda index: _photo_face(faces[index]).box
+        )
 
     def _index_of(self, quad: np.ndarray) -> int | None:
         for index, sealed in enumerate(self.faces):
@@ -203,7 +205,7 @@ def place(sealed: Sealed) -> Aligned | None:
     return Aligned.from_dict(geometry, torch.zeros(1, 3, 1, 1))
 
 
-def _found(sealed: Sealed) -> Found:
+def _photo_face(sealed: Sealed) -> PhotoFace:
     where = place(sealed)
     whole = np.array([[0.0, 0], [0, 1024], [1024, 1024], [1024, 0]])
-    return Found.of_square(whole if where is None else where.quad)
+    return PhotoFace.of_square(whole if where is None else where.quad)

@@ -45,7 +45,7 @@ def test_members_are_read_in_the_order_asked_for(
 ) -> None:
     archive = pack(tmp_path / "archive")
     assert read_members(archive, TOY, ["two.bin", "one.bin"]) == [b"second", b"first"]
-    with pytest.raises(AssetError, match=r"toy-1.0.zip lacks a file: .*three.bin"):
+    with pytest.raises(AssetError, match=r"toy-1.0.zip lacks a file .*three.bin"):
         read_members(archive, TOY, ["three.bin"])
 
 
@@ -64,7 +64,7 @@ def test_an_archive_that_the_user_supplied_is_checked_too(tmp_path: Path) -> Non
     sha256 = hashlib.sha256(data).hexdigest()
     found = download(TOY, sha256, work, archives, progress=False)
     assert found.parent == work and found.read_bytes() == data
-    with pytest.raises(AssetError, match="nothing of it was kept"):
+    with pytest.raises(AssetError, match="is not used"):
         download(TOY, "0" * 64, work, archives, progress=False)
 
 
@@ -74,7 +74,7 @@ def test_digests(tmp_path: Path) -> None:
     known = hashlib.sha256(b"content").hexdigest()
     assert file_sha256(path) == known
     check_sha256(file_sha256(path), known, "file")
-    with pytest.raises(AssetError, match="not the file it should be"):
+    with pytest.raises(AssetError, match="not the expected file"):
         check_sha256(known, "0" * 64, "file")
 
 
@@ -83,7 +83,7 @@ def test_digests(tmp_path: Path) -> None:
     [
         (
             "OSError: [Errno 28] No space left on device",
-            "no space.*in cache; .*FACERSA_CACHE",
+            "no space.*in cache for .*.*FACERSA_CACHE",
         ),
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "do not trust that index"),
         ("note\nERROR: no route\nbye", "no route.*check the network.*archives"),

@@ -41,6 +41,54 @@ def test_pickles_that_run_code_are_refused(
         readers.read_numpy_pickle(b"\x80\x04nonsense")
 
 
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_every_plain_dtype_and_order_is_read(protocol: int, order: Any) -> None:
+    for kind in ("f2", "<f4", ">f8", "i1", ">i2", "i8", "u1", "u4", "?"):
+        array = np.arange(6).reshape(2, 3).astype(kind, order=order)
+        back = np.asarray(readers.read_numpy_pickle(pickle.dumps(array, protocol)))
+        assert back.dtype == array.dtype
+        np.testing.assert_array_equal(back, array)
+
+
+def crafted(dtype: str, state: bytes, data: bytes) -> bytes:
+    """A pickled array of which each part is as an attacker wants it."""
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+    kind = b"cnumpy\ndtype\n(S'" + dtype.encode() + b"'\nI00\nI01\ntR(" + state + b"tb"
+    return array + b"(I1\n(I1\nt" + kind + b"I00\n" + data + b"tb."
+
+
+PLAIN = b"I3\nS'<'\nNNNI-1\nI-1\nI0\n"
+
+
+def test_a_crafted_array_of_plain_numbers_is_read() -> None:
+    data = b"c_codecs\nencode\n(V\\u0000\\u0000\\u0080?\nS'latin1'\ntR"
+    back = readers.read_numpy_pickle(crafted("f4", PLAIN, data))
+    assert np.asarray(back).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("dtype", ["O", "O8", "V8", "U1", "S8", "M8", "c8", "f4,O", ""])
+def test_other_dtypes_are_refused(dtype: str) -> None:
+    """numpy's own unpickling would take eight bytes of the file for an address."""
+    data = b"c_codecs\nencode\n(S'AAAAAAAA'\nS'latin1'\ntR"
+    with pytest.raises(AssetError, match="refused"):
+        readers.read_numpy_pickle(crafted(dtype, PLAIN, data))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        PLAIN.replace(b"'<'", b"'O,<'"),  # a structure with objects
+        PLAIN.replace(b"I0\n", b"I63\n"),  # the flags of objects: ignored
+        PLAIN.replace(b"NNN", b"(cnumpy\ndtype\n(S'O8'\nI00\nI01\ntR(I2\nttNN"),
+        b"",
+    ],
+)
+def test_a_dtype_cannot_be_changed_into_one_of_objects(state: bytes) -> None:
+    with pytest.raises(AssetError, match=r"refused|damaged"):
+        readers.read_numpy_pickle(crafted("f4", state, b"(lI1\na"))
+
+
 def test_lpips_kernels_are_turned_to_torch_layout() -> None:
     trunk = {
         f"Conv_{i}": {
@@ -57,7 +105,7 @@ def test_lpips_kernels_are_turned_to_torch_layout() -> None:
     assert out["features.3.weight"].shape == (4, 2, 3, 5)
     assert out["features.3.weight"][1, 0, 2, 4] == trunk["Conv_1"]["kernel"][2, 4, 0, 1]
     assert out["lin4.weight"].shape == (1, 6, 1, 1)
-    with pytest.raises(AssetError, match="not an LPIPS checkpoint"):
+    with pytest.raises(AssetError, match="expected an LPIPS checkpoint"):
         readers.lpips_trunk(pickle.dumps({"Other": {}}))
 
 
@@ -82,9 +130,9 @@ def test_openvino_constants_are_found_through_the_graph() -> None:
     np.testing.assert_array_equal(
         net.upstream_constant("Gemm_1", (2, 2)), [[1, 2], [3, 4]]
     )
-    with pytest.raises(AssetError, match="wrong version"):
+    with pytest.raises(AssetError, match="with node 'Gemm_2'.*--licences"):
         net.constant_of("Gemm_2")
-    with pytest.raises(AssetError, match="no constant"):
+    with pytest.raises(AssetError, match="a constant of shape"):
         net.upstream_constant("Gemm_1", (5,))
 
 

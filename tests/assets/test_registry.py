@@ -80,7 +80,7 @@ def test_unknown_names_are_listed() -> None:
 def test_a_tampered_archive_leaves_nothing(toy: Path) -> None:
     with (toy / "archives" / TOY.archive).open("ab") as file:
         file.write(b"x")
-    with pytest.raises(AssetError, match="not the file it should be"):
+    with pytest.raises(AssetError, match="not the expected file"):
         assets.asset_path("net.bin", progress=False)
     assert left_over(toy) == set()
 
@@ -158,9 +158,9 @@ def test_of_several_at_once_one_fetches_and_the_others_wait(
 FETCH = """
 import sys, time
 from pathlib import Path
-import test_assets
-from facersa import assets
-package = test_assets.use_toy(Path(sys.argv[1]))
+import test_registry
+from facersa.assets import registry as assets
+package = test_registry.use_toy(Path(sys.argv[1]))
 download = assets.archive_of
 def slowly(*arguments):
     Path(sys.argv[1], "downloads").open("a").write("one\\n")
@@ -173,8 +173,8 @@ assets.fetch(package, progress=False)
 
 def test_a_second_process_waits_and_then_finds_the_file(toy: Path) -> None:
     command = [sys.executable, "-c", FETCH, str(toy)]
-    here = Path(__file__).parents[1]
-    paths = os.pathsep.join([str(here), str(here.parent)])
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here), str(here.parents[1])])
     environment = os.environ | {"PYTHONPATH": paths, "FACERSA_CACHE": str(toy)}
     running = [subprocess.Popen(command, env=environment) for _ in range(2)]
     assert [process.wait() for process in running] == [0, 0]

@@ -169,7 +169,7 @@ def test_functions_run_without_gradients() -> None:
         ({"alt": " "}, "say in words"),
         ({"side": 0}, "1 or more"),
         ({"side": 12.5}, "1 or more"),
-        ({"sliders": {}}, "a slider or more"),
+        ({"sliders": {}}, "one slider or more"),
         ({"start": {"shade": 9}}, "choose one of 0, 1, 2"),
         ({"page": {"shade": [1, 2]}}, "its start 0 among them"),
     ],
@@ -225,10 +225,11 @@ def test_numbers_are_written_for_readers(value: Any, words: str) -> None:
     assert module._number("label", value) == words
 
 
-def test_the_import_is_light() -> None:
-    code = "import sys, facersa.figures.explore; print(*sys.modules)"
+@pytest.mark.parametrize("name", ["figures.explore", "photo.images", "photo.align"])
+def test_the_import_is_light(name: str) -> None:
+    code = f"import sys, facersa.{name}; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    heavy = {"ipywidgets", "IPython", "matplotlib", "openvino", "dlib", "cv2"}
+    heavy = {"ipywidgets", "IPython", "matplotlib", "openvino", "dlib", "cv2", "scipy"}
     assert not heavy & set(loaded)

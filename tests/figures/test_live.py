@@ -236,7 +236,7 @@ def test_without_a_quick_function_the_full_one_answers() -> None:
 
 
 def test_only_so_many_frames_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "QUICK_KEPT", 2)
+    monkeypatch.setattr(live, "QUICK_FRAMES", 2)
     monkeypatch.setattr(live, "REST", 0.001)
     hand = Hand()
     for index in (1, 2, 1, 3, 1, 2):
@@ -245,7 +245,7 @@ def test_only_so_many_frames_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     # Full pictures of all of them are kept, so each quick one is made once.
     assert hand.asked("quick") == [1, 2, 3]
     hand.live.close()
-    kept = live._Kept(hand.maker("quick"), 2)
+    kept = live._Recent(hand.maker("quick"), 2)
     hand.gate["quick"].items.clear()
     for index in (1, 2, 1, 3, 1, 2):
         kept((index,))
@@ -281,7 +281,7 @@ def test_sliders_have_names_and_values_to_read(hand: Hand) -> None:
 def test_errors_are_one_line() -> None:
     assert one_line(ExploreError("first\nsecond")) == "first"
     assert one_line(KeyError("a")) == "KeyError: 'a'"
-    assert one_line(RuntimeError()) == "RuntimeError: no more is known"
+    assert one_line(RuntimeError()) == "RuntimeError: no message"
 
 
 def test_missing_widgets_name_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +292,7 @@ def test_missing_widgets_name_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 CELL = """
 import threading, torch
-from facersa.explore import Frame, explore
+from facersa.figures.explore import Frame, explore
 asked, gate = {"quick": [], "full": []}, threading.Event()
 gate.set()
 def maker(kind):

@@ -52,9 +52,9 @@ def test_values_read_as_a_person_writes_them(value: object, words: str) -> None:
 @pytest.mark.parametrize(
     ("sliders", "labels", "start", "cure"),
     [
-        ({}, {}, {}, "a slider or more"),
+        ({}, {}, {}, "one slider or more"),
         ({"a": []}, {}, {}, "2 values or more"),
-        ({"a": [1]}, {}, {}, "to the function itself"),
+        ({"a": [1]}, {}, {}, "inside the function"),
         ({"a": "xy"}, {}, {}, "2 values or more"),
         ({"a": 5}, {}, {}, "2 values or more"),
         ({"a": [1, (2, 3)]}, {}, {}, "use a string"),
