@@ -18,7 +18,9 @@ from facersa.cipher.catalogue import Ciphers, Mapper, params_of
 from facersa.cipher.password import Secrets, new_salt
 from facersa.cipher.rotation import RotationCipher
 from facersa.errors import ImageError, PasswordError, SealedError
-from facersa.generator.mobile_stylegan import Generator, load_generator
+from facersa.generator.base import Generator
+from facersa.generator.load import load_generator
+from facersa.generator.mobile_stylegan import MobileStyleGAN
 from facersa.generator.openvino import Renderer
 from facersa.generator.parts import BLOCKS as PARSED_BLOCKS
 from facersa.generator.parts import load_parser
@@ -392,7 +394,7 @@ class FaceRSA:
         """
         face = self.renderer.full(ws)
         face = to_grey(face) if is_grey(photo) else face
-        if where is None:
+        if where is None or not isinstance(self.generator, MobileStyleGAN):
             return face, face
         code = ws.to(self.generator.w_avg)
         features = self.generator.synthesis.features(code, PARSED_BLOCKS)

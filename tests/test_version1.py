@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from facersa.cipher.password import Secrets
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.photo.images import from_uint8, resize
 from facersa.pipeline import FaceRSA
 
