@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from facersa.cipher.password import Password
     from facersa.cipher.rotation import RotationCipher
     from facersa.errors import FaceRSAError
-    from facersa.generator.mobile_stylegan import load_generator
+    from facersa.generator.load import load_generator
     from facersa.inversion.search import project
     from facersa.photo.align import align
     from facersa.photo.images import load_image
@@ -38,7 +38,7 @@ _HOMES = {
     "Password": "cipher.password",
     "RotationCipher": "cipher.rotation",
     "align": "photo.align",
-    "load_generator": "generator.mobile_stylegan",
+    "load_generator": "generator.load",
     "load_image": "photo.images",
     "project": "inversion.search",
 }

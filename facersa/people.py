@@ -8,7 +8,7 @@ from torch import Tensor
 from facersa.cipher.password import Password
 from facersa.cipher.rotation import RotationCipher
 from facersa.errors import FaceRSAError
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics
 
 ENCRYPTED_EVERY = 4  # one in so many people is encrypted, under a random password

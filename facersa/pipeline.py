@@ -20,13 +20,17 @@ from facersa.cipher.base import Cipher
 from facersa.cipher.catalogue import describe, load_cipher, restore
 from facersa.cipher.password import Secrets, new_salt
 from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
-from facersa.generator.mobile_stylegan import Generator, load_generator
+from facersa.generator.base import Generator
+from facersa.generator.load import load_generator
+from facersa.generator.mobile_stylegan import MobileStyleGAN
 from facersa.generator.openvino import Renderer
 from facersa.generator.parts import BLOCKS as PARSED_BLOCKS
 from facersa.generator.parts import load_parser
 from facersa.generator.statistics import WStatistics
+from facersa.inversion.e4e import E4EEncoder
 from facersa.inversion.inverter import Inverter
 from facersa.inversion.search import ProjectConfig
+from facersa.judges.bisenet import BiSeNet
 from facersa.photo.align import PhotoFace, align, find_squares
 from facersa.photo.background import match_background
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
@@ -88,7 +92,12 @@ class FaceRSA:
     """Encrypt and decrypt the identity of a face in a photograph.
 
     Args:
-        generator: the frozen generator; the shipped one by default.
+        generator: the frozen generator; the shipped one by default. Another one has
+            statistics of its own, and its pictures hold no code in their pixels.
+        encoder: of this generator, as ``load_backend`` gives it.
+        bisenet: a parsing network of the user's, which tells where a painted face
+            shows background; without one the features of the shipped generator do.
+            Decrypt with what encrypted, or the edge of the face may show.
         cipher: a name of ``cipher.catalogue.CATALOGUE``.
         weights: a file of a learned cipher's weights; the shipped ones by default.
         layers: rows of W+ that the rotation edits, 0-based.
@@ -102,6 +111,8 @@ class FaceRSA:
         self,
         generator: Generator | None = None,
         *,
+        encoder: E4EEncoder | None = None,
+        bisenet: BiSeNet | None = None,
         cipher: str = "rotation",
         weights: str | Path | None = None,
         layers: Sequence[int] | None = None,
@@ -109,11 +120,15 @@ class FaceRSA:
     ) -> None:
         self.generator = generator if generator is not None else load_generator()
         self.renderer = Renderer(self.generator)
-        self.statistics = WStatistics.load()
+        self.statistics = WStatistics.of(self.generator)
+        self._encoder, self._bisenet = encoder, bisenet
         self._options = {"layers": layers, "kappa": kappa, "weights": weights}
         self._default = self._load(cipher, None)
-        self._table = CompactCode.load()
-        self._parser = load_parser(self.generator.w_avg.device)
+        self._prior = HoneyPrior.of_rows(self.generator.num_ws)
+        self._table: CompactCode | None = None
+        if isinstance(self.generator, MobileStyleGAN):
+            self._table = CompactCode.load()
+            self._parser = load_parser(self.generator.w_avg.device)
 
     @property
     def default_bits(self) -> int:
@@ -145,7 +160,7 @@ class FaceRSA:
     @cached_property
     def inverter(self) -> Inverter:
         """The encoder and the judges that find codes, loaded when first needed."""
-        return Inverter(self.generator)
+        return Inverter(self.generator, self._encoder)
 
     def find_faces(
         self, photo: Tensor, known: Sequence[np.ndarray] = ()
@@ -182,7 +197,7 @@ class FaceRSA:
             ImageError: no face, several faces and no choice, or too small.
         """
         aligned = align(photo, faces=self.faces, face=face, known=known)
-        prior = self._prior(in_pixels)
+        prior = self._prior_of(in_pixels)
         ws = self.inverter.find(
             aligned.image,
             config=config or ProjectConfig(),
@@ -192,8 +207,8 @@ class FaceRSA:
         )
         return Inversion(photo, aligned, ws)
 
-    def _prior(self, in_pixels: bool) -> Prior:
-        return self._table if in_pixels else HoneyPrior()
+    def _prior_of(self, in_pixels: bool) -> Prior:
+        return self._table if in_pixels and self._table else self._prior
 
     def encrypt(
         self,
@@ -239,7 +254,7 @@ class FaceRSA:
         picture = beside or EncryptedPicture(inversion.photo, (), b"")
         aligned = replace(inversion.aligned, keeps_detail=detail)
         faces, aligned = picture.make_room(aligned)
-        in_pixels = in_pixels and mode != "open"
+        in_pixels = in_pixels and mode != "open" and self._table is not None
         if mode == "none" and in_pixels:
             picture.check_mark(1)
         salt = new_salt()
@@ -251,7 +266,7 @@ class FaceRSA:
                 "leave one of them out."
             )
         cipher = self.cipher(password.num_bits)
-        prior, ws = self._prior(in_pixels), inversion.ws
+        prior, ws = self._prior_of(in_pixels), inversion.ws
         if mode != "open":
             ws = prior.quantise(ws, self.statistics)
         edited = cipher(ws, password.code)
@@ -388,12 +403,20 @@ class FaceRSA:
         """
         face = self.renderer.full(ws)
         face = to_grey(face) if is_grey(photo) else face
-        if where is None:
+        background = None if where is None else self._background(ws, face)
+        if where is None or background is None:
             return face, face
-        code = ws.to(self.generator.w_avg)
-        features = self.generator.synthesis.features(code, PARSED_BLOCKS)
-        background = self._parser.background(features).to(face)
-        return face, match_background(face, background, photo, where)
+        return face, match_background(face, background.to(face), photo, where)
+
+    def _background(self, ws: Tensor, face: Tensor) -> Tensor | None:
+        """The share of background in a painted face, if something here can tell."""
+        if self._bisenet is not None:
+            return self._bisenet.background(face.to(self.generator.w_avg))
+        if isinstance(self.generator, MobileStyleGAN):
+            code = ws.to(self.generator.w_avg)
+            features = self.generator.synthesis.features(code, PARSED_BLOCKS)
+            return self._parser.background(features)
+        return None
 
     def _cipher_of(self, sealed: Sealed) -> Cipher:
         if sealed.shape != (self.generator.num_ws, self.generator.w_dim):

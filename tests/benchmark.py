@@ -31,7 +31,8 @@ from live_kernel import LiveKernel
 from facersa.assets import registry as assets
 from facersa.cipher.catalogue import load_teacher
 from facersa.figures.live import REST
-from facersa.generator.mobile_stylegan import fast_on_cuda, load_generator
+from facersa.generator.base import fast_on_cuda
+from facersa.generator.load import load_generator
 from facersa.generator.openvino import Renderer
 from facersa.generator.parts import load_parser
 from facersa.judges.networks import load_identity, load_landmarks, load_lpips
@@ -43,7 +44,7 @@ MOVES, DRAG = 40, 10  # moves in all, and without a rest
 FIGURE = """
 import time
 from facersa.figures.explore import Frame, explore
-from facersa.generator.mobile_stylegan import load_generator
+from facersa.generator.load import load_generator
 from facersa.generator.openvino import Renderer
 generator = load_generator()
 renderer = Renderer(generator)
@@ -138,7 +139,7 @@ def training() -> dict[str, list[float]]:
     """Seconds of a training step of a mapper, for each person in it."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = (
-        load_generator(device),
+        load_generator(device=device),
         load_identity(device),
         load_landmarks(device),
         load_parser(device),
@@ -171,7 +172,7 @@ def training() -> dict[str, list[float]]:
 
 def gradients(together: int = 64) -> dict[str, list[float]]:
     """Seconds to paint previews and backpropagate to their codes, on CUDA."""
-    generator = load_generator("cuda")
+    generator = load_generator(device="cuda")
     ws = generator.sample(range(together), 0.85).requires_grad_(True)
 
     def seconds(paint: Callable[[torch.Tensor], torch.Tensor]) -> list[float]:

@@ -17,7 +17,7 @@ import torch
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-    from facersa.generator.mobile_stylegan import Generator
+    from facersa.generator.base import Generator
 
 torch.set_num_threads(max(1, min(2, len(os.sched_getaffinity(0)))))
 
@@ -60,7 +60,7 @@ def generator() -> Iterator[Generator]:
     CI run fails, so that it can never pass on having tested nothing.
     """
     from facersa.errors import AssetError
-    from facersa.generator.mobile_stylegan import load_generator
+    from facersa.generator.load import load_generator
 
     try:
         model = load_generator()

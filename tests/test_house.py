@@ -25,7 +25,15 @@ HOUSE = {
     "ops": (),
     "files": (),
     "assets": ("downloads", "readers", "registry"),
-    "generator": ("mobile_stylegan", "stylegan2", "openvino", "parts", "statistics"),
+    "generator": (
+        "base",
+        "mobile_stylegan",
+        "stylegan2",
+        "load",
+        "openvino",
+        "parts",
+        "statistics",
+    ),
     "photo": ("images", "square", "faces", "paste", "align", "background"),
     "cipher": (
         "password",
@@ -46,7 +54,7 @@ HOUSE = {
         "calibration",
         "panel",
     ),
-    "inversion": ("search", "trunk", "encoder", "inverter", "e4e"),
+    "inversion": ("search", "trunk", "encoder", "e4e", "inverter"),
     "sealing": ("honey", "compact", "chunk", "watermark", "pixels", "picture"),
     "pipeline": (),
     "training": (

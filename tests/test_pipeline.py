@@ -15,7 +15,7 @@ from facersa import pipeline
 from facersa.cipher.password import Password, Secrets
 from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.evaluation.attacks import copy_row
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.inversion.search import project_config
 from facersa.judges.metrics import psnr
 from facersa.judges.networks import load_identity

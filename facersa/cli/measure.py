@@ -83,7 +83,7 @@ def _inversions(
     options: argparse.Namespace, photos: Sequence[Tensor]
 ) -> dict[str, Any]:
     from facersa.evaluation.inversions import fidelity
-    from facersa.generator.mobile_stylegan import load_generator
+    from facersa.generator.load import load_generator
     from facersa.generator.openvino import Renderer
     from facersa.inversion.inverter import Inverter
     from facersa.people import people
@@ -127,7 +127,7 @@ def _describe(cipher: RotationCipher | Mapper) -> str:
 def run_localise(options: argparse.Namespace) -> None:
     """Measure what each row of the code decides."""
     from facersa.evaluation.localisation import localise, table
-    from facersa.generator.mobile_stylegan import load_generator
+    from facersa.generator.load import load_generator
 
     output = check_output(options.json) if options.json else None
     result = localise(
@@ -144,7 +144,7 @@ def run_ablate(options: argparse.Namespace) -> None:
     """Measure what each choice in the paper's mapper does."""
     from facersa.cipher.catalogue import load_teacher
     from facersa.evaluation.ablation import ablate, table
-    from facersa.generator.mobile_stylegan import load_generator
+    from facersa.generator.load import load_generator
 
     output = check_output(options.json) if options.json else None
     result = ablate(

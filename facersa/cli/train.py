@@ -20,7 +20,7 @@ def run_train(options: argparse.Namespace) -> None:
     from safetensors.torch import save
 
     from facersa.files import write_atomic
-    from facersa.generator.mobile_stylegan import load_generator
+    from facersa.generator.mobile_stylegan import load_mobile_stylegan
     from facersa.generator.parts import fit_parser
     from facersa.generator.statistics import WStatistics
     from facersa.training.loop import open_run, train
@@ -43,10 +43,10 @@ def run_train(options: argparse.Namespace) -> None:
         results = train(task, config, folder, until=options.until)
         print(json.dumps(results, indent=1))
         return
-    generator = load_generator(options.device)
+    generator = load_mobile_stylegan(options.device)
     if options.what == "rotation":
         output = folder / "w_stats.safetensors"
-        WStatistics.of_generator(generator).save(output)
+        WStatistics.measure(generator).save(output)
     elif options.what == "compact":
         from facersa.sealing.compact import FILE
         from facersa.sealing.pixels import CODE_BITS
@@ -64,7 +64,7 @@ def run_train(options: argparse.Namespace) -> None:
 def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]:
     """What to train: as ``folder`` says when resuming, else by the preset."""
     from facersa.cipher.catalogue import load_teacher
-    from facersa.generator.mobile_stylegan import load_generator
+    from facersa.generator.mobile_stylegan import load_mobile_stylegan
     from facersa.generator.parts import load_parser
     from facersa.judges.bisenet import load_bisenet
     from facersa.judges.networks import load_identity, load_landmarks, load_lpips
@@ -81,7 +81,7 @@ def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]
 
     device = options.device
     stored = stored_run(folder) if options.resume else None
-    generator, identity = load_generator(device), load_identity(device)
+    generator, identity = load_mobile_stylegan(device), load_identity(device)
     if options.what == "head":
         config = stored[0] if stored else PRESETS[options.preset]
         return HeadTask(generator, identity), config

@@ -24,7 +24,7 @@ from facersa.cipher.base import Cipher
 from facersa.cipher.catalogue import ExactMapper, Mapper, build_mapper, fingerprint
 from facersa.evaluation.properties import property_codes
 from facersa.evaluation.results import bootstrap, or_none
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.openvino import Renderer
 from facersa.generator.statistics import WStatistics, whitening
 from facersa.judges.panel import Panel

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from facersa.errors import FaceRSAError
 from facersa.evaluation.results import Interval, bootstrap
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.openvino import Renderer
 from facersa.judges.calibration import calibration
 from facersa.judges.metrics import mse

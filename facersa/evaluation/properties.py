@@ -21,7 +21,7 @@ from facersa.cipher.password import Password, total
 from facersa.errors import FaceRSAError
 from facersa.evaluation.attacks import copy_row, tell_apart
 from facersa.evaluation.results import rows_of
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.openvino import Renderer
 from facersa.judges.panel import Panel, Report
 from facersa.people import FIRST_SEED, sample_stratum

@@ -13,43 +13,23 @@ counted from one, are rows 5 to 8 here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facersa.assets.registry import load_tensors, shipped_weights
-from facersa.ops import check_shape, haar_synthesis, pixel_norm
+from facersa.generator.base import Generator, Mapping
+from facersa.ops import check_shape, haar_synthesis
 
 BLOCK_CHANNELS = (512, 512, 512, 512, 256, 128, 64)
 
-Painted = TypeVar("Painted")
-
 PREVIEW_BLOCKS = 5  # the preview reads the 128 x 128 features after block 4
-
-
-class Mapping(nn.Module):
-    """z (B, 512) of a standard normal to w (B, 512): 8 linear layers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(512, 512) for _ in range(8))
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Map ``z`` to ``w``."""
-        x = pixel_norm(z)
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2) * 2**0.5
-        return x
 
 
 class StyledConv(nn.Module):
     """Scale by a linear function of w, convolve, add noise and bias.
 
-    Demodulation is constant in this generator and already folded into the
-    weights, so nothing is normalised here.
+    Demodulation is constant in this generator and folded into its weights.
     """
 
     def __init__(
@@ -125,10 +105,9 @@ class Synthesis(nn.Module):
 class PreviewHead(nn.Module):
     """A 256 x 256 picture from the 128 x 128 features: the fast path.
 
-    Two linear reads (of the features, and of the features as the next wavelet
-    step would modulate them) give the four Haar bands; a small styled
-    separable convolution, conditioned on the remaining rows 11 to 15, corrects
-    what is not linear.
+    A linear layer gives the four Haar bands, from the features and from the features
+    as the next wavelet step would modulate them. A small separable convolution, styled
+    by the remaining rows 11 to 15, adds what is not linear.
     """
 
     def __init__(self, inputs: int = 256, width: int = 96) -> None:
@@ -142,7 +121,7 @@ class PreviewHead(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Forget training: fresh weights, and the linear read alone at first."""
+        """New random weights; at first the linear layer acts alone."""
         for layer in self.children():
             layer.reset_parameters()  # type: ignore[operator]
         for tensor in self.bands.parameters():
@@ -157,18 +136,10 @@ class PreviewHead(nn.Module):
         return haar_synthesis(self.linear(both) + self.bands(hidden))
 
 
-class Generator(nn.Module):
-    """Mapping, synthesis, mean code and preview, under one roof.
+class MobileStyleGAN(nn.Module, Generator):
+    """The generator that ships: 16 rows of length 512, pictures of side 1024."""
 
-    Attributes:
-        num_ws: rows of W+ (16).
-        w_dim: length of a row (512).
-        resolution: side of the full picture (1024).
-    """
-
-    num_ws = 16
-    w_dim = 512
-    resolution = 1024
+    num_ws, w_dim, resolution = 16, 512, 1024
     w_avg: Tensor
 
     def __init__(self) -> None:
@@ -177,34 +148,6 @@ class Generator(nn.Module):
         self.synthesis = Synthesis()
         self.head = PreviewHead()
         self.register_buffer("w_avg", torch.zeros(512))
-
-    def map(self, z: Tensor) -> Tensor:
-        """Noise z (B, 512) to codes w (B, 512), no truncation."""
-        check_shape(z, None, self.w_dim, name="z")
-        return self.mapping(z)
-
-    def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """Pull codes (..., 512) towards the mean: w_avg + psi (w - w_avg)."""
-        return self.w_avg + psi * (w - self.w_avg)
-
-    def broadcast(self, w: Tensor) -> Tensor:
-        """One w (B, 512) in every row: W+ (B, 16, 512)."""
-        check_shape(w, None, self.w_dim, name="w")
-        return w[:, None].repeat(1, self.num_ws, 1)
-
-    @torch.no_grad()
-    def sample(self, seeds: Sequence[int], psi: float = 0.7) -> Tensor:
-        """One person per seed: W+ codes (len(seeds), 16, 512).
-
-        Each seed has its own random stream, so a person does not depend on
-        which others are drawn along.
-        """
-        noise = [
-            torch.randn(self.w_dim, generator=torch.Generator().manual_seed(seed))
-            for seed in seeds
-        ]
-        w = self.map(torch.stack(noise).to(self.w_avg.device))
-        return self.broadcast(self.truncate(w, psi))
 
     def synthesize(self, ws: Tensor) -> Tensor:
         """W+ (B, 16, 512) to pictures (B, 3, 1024, 1024), about in [-1, 1]."""
@@ -227,34 +170,13 @@ class Generator(nn.Module):
         return features, features * style[:, :, None, None], ws[:, 11:]
 
 
-def fast_on_cuda(
-    generator: Generator, paint: Callable[[Tensor], Painted]
-) -> Callable[[Tensor], Painted]:
-    """``paint`` in bfloat16, channels last, and compiled where codes are to learn.
-
-    Elsewhere than on CUDA it stays as it is. ``paint`` calls the generator's networks
-    on codes; compiling takes half a minute per number of codes.
-    """
-    if generator.w_avg.device.type != "cuda":
-        return paint
-    for network in (generator.synthesis, generator.head):
-        network.to(memory_format=torch.channels_last)
-    compiled = torch.compile(paint)
-
-    def fast(ws: Tensor) -> Painted:
-        with torch.autocast("cuda", torch.bfloat16):
-            return compiled(ws) if ws.requires_grad else paint(ws)
-
-    return fast
-
-
-def load_generator(device: str | torch.device = "cpu") -> Generator:
+def load_mobile_stylegan(device: str | torch.device = "cpu") -> MobileStyleGAN:
     """The pretrained FFHQ generator, frozen, in evaluation mode.
 
     Raises:
-        AssetError: the weights are neither cached nor to be fetched.
+        AssetError: the weights are neither cached nor can be fetched.
     """
-    generator = Generator()
+    generator = MobileStyleGAN()
     tensors = load_tensors("generator.safetensors")
     tensors["w_avg"] = shipped_weights("w_stats.safetensors")["mean"]
     head = shipped_weights("preview_head.safetensors")

@@ -1,19 +1,18 @@
-"""Full pictures fast on a CPU: the generator compiled by OpenVINO.
+"""Pictures fast on a CPU: the generator compiled by OpenVINO.
 
-Same numbers as ``Generator.synthesize`` and ``Generator.preview`` (float32
-throughout), several times as fast as plain PyTorch on a CPU, no gradients. On
-CUDA the PyTorch modules are used as they are, and OpenVINO is not needed.
+The results of ``Generator.synthesize`` and ``Generator.preview`` in float32, several
+times as fast as plain PyTorch on a CPU, without gradients. On CUDA the PyTorch modules
+run as they are, and OpenVINO is not needed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,23 +22,26 @@ from torch import Tensor, nn
 
 from facersa.assets.registry import cache_folder
 from facersa.errors import AssetError
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
+from facersa.generator.mobile_stylegan import MobileStyleGAN
 
 if TYPE_CHECKING:
     import openvino as ov
 
 FULL, PREVIEW = "full", "preview"
 
-TRACE_VERSION = 1  # of Synthesis.forward: raise it when that computes otherwise
+TRACE_VERSION = 1  # of ``synthesize``: raise it when that computes something else
 
 
-class _Preview(nn.Module):
-    def __init__(self, generator: Generator) -> None:
+class _Method(nn.Module):
+    """A method of a module as a module of its own, which can be traced."""
+
+    def __init__(self, generator: Generator, method: Callable[[Tensor], Tensor]):
         super().__init__()
-        self.generator = generator
+        self.generator, self.method = generator, method
 
     def forward(self, ws: Tensor) -> Tensor:
-        return self.generator.preview(ws)
+        return self.method(ws)
 
 
 class Renderer:
@@ -48,20 +50,21 @@ class Renderer:
     Threads may share one: each of the two networks paints for one at a time.
 
     Args:
-        generator: whose pictures are made; its device decides the engine.
+        generator: paints; on a CPU OpenVINO does it, elsewhere PyTorch.
     """
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
+        self._paint = {FULL: generator.synthesize, PREVIEW: generator.preview}
         self._compiled: dict[str, Any] = {}
         self._turn = {kind: threading.Lock() for kind in (FULL, PREVIEW)}
 
     def full(self, ws: Tensor) -> Tensor:
-        """W+ (B, 16, 512) to (B, 3, 1024, 1024), about in [-1, 1]."""
+        """W+ (B, num_ws, w_dim) to (B, 3, R, R), about in [-1, 1]."""
         return torch.cat(list(self.stream(ws)))
 
     def preview(self, ws: Tensor) -> Tensor:
-        """W+ (B, 16, 512) to (B, 3, 256, 256), about in [-1, 1]."""
+        """W+ (B, num_ws, w_dim) to pictures of side 256, about in [-1, 1]."""
         return torch.cat(list(self.stream(ws, PREVIEW)))
 
     @torch.no_grad()
@@ -70,9 +73,7 @@ class Renderer:
         device = self.generator.w_avg.device
         for code in ws.detach().float().split(1):
             if device.type != "cpu":
-                full = kind == FULL
-                render = self.generator.synthesize if full else self.generator.preview
-                yield render(code.to(device)).cpu()
+                yield self._paint[kind](code.to(device)).cpu()
             else:
                 array = code.cpu().contiguous().numpy()
                 with self._turn[kind]:
@@ -85,47 +86,57 @@ class Renderer:
 
             core = ov.Core()
             hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-            network = (
-                core.read_model(self._saved_full())
-                if kind == FULL
-                else _trace(_Preview(self.generator))
-            )
+            if kind == FULL:
+                network = core.read_model(self._saved_full())
+            else:
+                network = self._trace(kind)
             self._compiled[kind] = core.compile_model(network, "CPU", hints)
         return self._compiled[kind]
 
     def _saved_full(self) -> Path:
-        """The traced full network, kept in the cache: tracing takes a while."""
+        """The traced full network in the cache: tracing takes a while."""
         import openvino as ov
 
         digest = hashlib.sha256(f"{TRACE_VERSION} {ov.__version__}".encode())
-        for tensor in self.generator.synthesis.state_dict().values():
+        if isinstance(self.generator, MobileStyleGAN):
+            weights = self.generator.synthesis.state_dict()
+        else:
+            digest.update(type(self.generator).__name__.encode())
+            weights = self.generator.state_dict()
+        for tensor in weights.values():
             digest.update(tensor.numpy().tobytes())
         folder = cache_folder() / f"openvino-{digest.hexdigest()[:16]}"
-        with FileLock(cache_folder() / ".lock"):
-            if not folder.exists():
-                work = Path(tempfile.mkdtemp(dir=cache_folder(), prefix=".trace-"))
-                try:
-                    network = _trace(self.generator.synthesis)
-                    ov.save_model(network, work / "full.xml", compress_to_fp16=False)
-                    os.replace(work, folder)
-                except (OSError, RuntimeError) as error:  # OpenVINO's own is the latter
-                    raise AssetError(
-                        f"cannot store the compiled generator in {cache_folder()} "
-                        f"({str(error).strip().splitlines()[-1]}); free some space or "
-                        "set FACERSA_CACHE to another folder."
-                    ) from error
-                finally:
-                    shutil.rmtree(work, ignore_errors=True)
+        try:
+            cache_folder().mkdir(parents=True, exist_ok=True)
+            with FileLock(cache_folder() / ".lock"):
+                if not folder.exists():
+                    self._save_full(folder)
+        except (OSError, RuntimeError) as error:  # OpenVINO raises the latter
+            raise AssetError(
+                f"cannot store the compiled generator in {cache_folder()} "
+                f"({str(error).strip().splitlines()[-1]}); free some space or "
+                "set FACERSA_CACHE to another folder."
+            ) from error
         return folder / "full.xml"
 
+    def _save_full(self, folder: Path) -> None:
+        import openvino as ov
 
-def _trace(module: nn.Module) -> ov.Model:
-    import openvino as ov
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".trace-") as name:
+            work = Path(name) / "network"
+            work.mkdir()
+            network = self._trace(FULL)
+            ov.save_model(network, work / "full.xml", compress_to_fp16=False)
+            os.replace(work, folder)
 
-    example = torch.zeros(1, Generator.num_ws, Generator.w_dim)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing freezes the batch size: intended
-        traced = torch.jit.trace(module.eval(), example, check_trace=False)
-        return ov.convert_model(
-            traced, example_input=example, input=[("ws", list(example.shape))]
-        )
+    def _trace(self, kind: str) -> ov.Model:
+        import openvino as ov
+
+        example = torch.zeros(1, self.generator.num_ws, self.generator.w_dim)
+        module = _Method(self.generator, self._paint[kind]).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracing freezes the batch size: intended
+            traced = torch.jit.trace(module, example, check_trace=False)
+            return ov.convert_model(
+                traced, example_input=example, input=[("ws", list(example.shape))]
+            )

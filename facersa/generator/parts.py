@@ -1,4 +1,4 @@
-"""Face parsing without a parsing network: clusters of the generator's features.
+"""Face parsing without a parsing network: clusters of MobileStyleGAN's features.
 
 The parts of a face that a generator has learned show as clusters of its
 feature vectors: hair, skin, eyes, mouth, background (Collins et al. 2020). So
@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from facersa.assets.registry import shipped_weights
 from facersa.errors import AssetError
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.mobile_stylegan import MobileStyleGAN
 
 PARTS = 12
 
-# The parts that lie around people, seen on pictures; of another fit they are others.
-BACKGROUND = (0, 3, 10)
+BACKGROUND = (0, 3, 10)  # parts around people, chosen by eye for the shipped centres
 
 BLOCKS = 4  # features after block 3: 512 channels, 64 x 64
 
@@ -47,15 +46,12 @@ class GeneratorParser(nn.Module):
         return (self.sharpness * cosines).softmax(1)
 
     def background(self, features: Tensor) -> Tensor:
-        """The share (B, 1, 64, 64) of what lies around a person.
-
-        Of the parser that ships: which parts these are was seen on its pictures.
-        """
+        """The share (B, 1, 64, 64) of background, for the shipped centres."""
         return self(features)[:, list(BACKGROUND)].sum(1, keepdim=True)
 
 
 def load_parser(device: str | torch.device = "cpu") -> GeneratorParser:
-    """The parser that ships with the package; ``fit_parser`` made it.
+    """The parser that ships with the package, a result of ``fit_parser``.
 
     Raises:
         AssetError: it is missing.
@@ -72,7 +68,7 @@ def load_parser(device: str | torch.device = "cpu") -> GeneratorParser:
 
 @torch.no_grad()
 def fit_parser(
-    generator: Generator,
+    generator: MobileStyleGAN,
     *,
     people: int = 48,
     places: int = 512,
@@ -94,12 +90,12 @@ def fit_parser(
         x = generator.synthesis.features(generator.sample([seed], 0.85), BLOCKS)
         flat = F.normalize(x.flatten(2)[0].T, dim=1)
         samples.append(flat[torch.randperm(len(flat), generator=rng)[:places]])
-    points = torch.cat(samples)
-    centres = points[torch.randperm(len(points), generator=rng)[:PARTS]]
+    vectors = torch.cat(samples)
+    centres = vectors[torch.randperm(len(vectors), generator=rng)[:PARTS]]
     for _ in range(rounds):
-        nearest = (points @ centres.T).argmax(1)
+        nearest = (vectors @ centres.T).argmax(1)
         for part in range(PARTS):
-            members = points[nearest == part]
+            members = vectors[nearest == part]
             if len(members):
                 centres[part] = F.normalize(members.sum(0), dim=0)
     return GeneratorParser(centres)

@@ -4,7 +4,7 @@ The paper edits W+ codes of StyleGAN2 trained on FFHQ (18 rows, 1024 x 1024).
 Those weights are not in any package and are for non-commercial research, so
 this file holds the network, written from the published architecture (Karras
 et al. 2020, section 2 and appendix B), and a reader of the two formats the
-weights circulate in. It offers what :class:`Generator` does.
+weights circulate in.
 
 Row 0 styles the 4 x 4 convolution. For the side 4 * 2^i, rows 2i - 1 and 2i
 style its two convolutions and row 2i + 1 its RGB output, which therefore shares
@@ -14,9 +14,10 @@ a row with the first convolution of the next side.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,27 +25,12 @@ from torch import Tensor, nn
 
 from facersa.assets.readers import read_torch_file, tensors_under
 from facersa.errors import CheckpointError
-from facersa.ops import check_shape, pixel_norm
+from facersa.generator.base import PREVIEW_SIDE, Generator, Mapping
+from facersa.ops import check_shape
 
-MAPPING_LR = 0.01  # equalised learning rate of the mapping: part of its scale
+MAPPING_LR = 0.01  # learning rate of the mapping, relative to the other layers
 
 AVERAGE_SAMPLES = 10_000
-
-PREVIEW_SIDE = 256
-
-
-def config_f_channels(resolution: int = 1024, multiplier: int = 2) -> tuple[int, ...]:
-    """Feature channels at the sides 4, 8, ..., ``resolution``.
-
-    Raises:
-        ValueError: ``resolution`` is not a power of two of at least 8.
-    """
-    if resolution < 8 or resolution & (resolution - 1):
-        raise ValueError(
-            f"resolution must be a power of two, at least 8, got {resolution}."
-        )
-    sides = [4 * 2**i for i in range(resolution.bit_length() - 2)]
-    return tuple(min(512, 16 * multiplier * 1024 // side) for side in sides)
 
 
 def fir_kernel() -> Tensor:
@@ -73,21 +59,6 @@ def upsample(x: Tensor) -> Tensor:
     return low_pass(spread.reshape(batch, channels, 2 * height, 2 * width), (2, 1))
 
 
-class MappingLayer(nn.Module):
-    """One fully connected layer of the mapping, with leaky ReLU times sqrt(2)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(width, width) / MAPPING_LR)
-        self.bias = nn.Parameter(torch.zeros(width))
-        self.gain = MAPPING_LR / math.sqrt(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, width) to (B, width)."""
-        x = F.linear(x, self.weight * self.gain, self.bias * MAPPING_LR)
-        return F.leaky_relu(x, 0.2) * math.sqrt(2)
-
-
 class ModulatedConv(nn.Module):
     """Convolution whose input channels are scaled by a linear function of w.
 
@@ -108,22 +79,15 @@ class ModulatedConv(nn.Module):
         demodulate: bool = True,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
-        self.gain = 1 / math.sqrt(inputs * kernel**2)
-        self.style_weight = nn.Parameter(torch.randn(inputs, w_dim))
-        self.style_bias = nn.Parameter(torch.ones(inputs))
-        self.up = up
-        self.demodulate = demodulate
-
-    def style(self, w: Tensor) -> Tensor:
-        """Scales (B, inputs) of the input channels, from (B, w_dim)."""
-        gain = 1 / math.sqrt(self.style_weight.shape[1])
-        return F.linear(w, self.style_weight * gain, self.style_bias)
+        weight = torch.randn(outputs, inputs, kernel, kernel)
+        self.weight = nn.Parameter(weight / math.sqrt(inputs * kernel**2))
+        self.style = nn.Linear(w_dim, inputs)
+        nn.init.ones_(self.style.bias)
+        self.up, self.demodulate = up, demodulate
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """(B, inputs, S, S) and (B, w_dim) to (B, outputs, S, S), or 2S if ``up``."""
-        weight = self.weight * self.gain
-        style = self.style(w)
+        weight, style = self.weight, self.style(w)
         x = x * style[:, :, None, None]
         if self.up:
             x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
@@ -169,27 +133,20 @@ class ToRGB(nn.Module):
         return self.conv(x, w) + self.bias[:, None, None]
 
 
-class StyleGAN2(nn.Module):
-    """The generator, with the interface of :class:`Generator`.
+class StyleGAN2(nn.Module, Generator):
+    """The generator of the paper.
 
     Args:
-        channels: feature channels at the sides 4, 8, ..., resolution; at least
-            two. :func:`config_f_channels` gives the published ones.
+        channels: feature channels at the sides 4, 8, ..., resolution; at least two.
         w_dim: length of a row of W+.
         mapping_layers: depth of the mapping.
-
-    Attributes:
-        num_ws: rows of W+: 18 for a side of 1024.
-        w_dim: length of a row.
-        resolution: side of the picture.
-        w_avg: the mean code (w_dim,), a buffer.
     """
 
     w_avg: Tensor
 
     def __init__(
         self,
-        channels: Sequence[int] = config_f_channels(),
+        channels: Sequence[int],
         *,
         w_dim: int = 512,
         mapping_layers: int = 8,
@@ -200,9 +157,7 @@ class StyleGAN2(nn.Module):
         self.w_dim = w_dim
         self.num_ws = 2 * len(channels)
         self.resolution = 4 * 2 ** (len(channels) - 1)
-        self.mapping = nn.Sequential(
-            *(MappingLayer(w_dim) for _ in range(mapping_layers))
-        )
+        self.mapping = Mapping(w_dim, mapping_layers)
         self.constant = nn.Parameter(torch.randn(channels[0], 4, 4))
         convs = [StyledConv(channels[0], channels[0], w_dim, 4, up=False)]
         for i in range(1, len(channels)):
@@ -214,27 +169,6 @@ class StyleGAN2(nn.Module):
         self.convs = nn.ModuleList(convs)
         self.rgbs = nn.ModuleList(ToRGB(width, w_dim) for width in channels)
         self.register_buffer("w_avg", torch.zeros(w_dim))
-
-    def map(self, z: Tensor) -> Tensor:
-        """Noise z (B, w_dim) to codes w (B, w_dim), no truncation."""
-        check_shape(z, None, self.w_dim, name="z")
-        return self.mapping(pixel_norm(z))
-
-    def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """Pull codes (..., w_dim) towards the mean: w_avg + psi (w - w_avg)."""
-        return self.w_avg + psi * (w - self.w_avg)
-
-    def broadcast(self, w: Tensor) -> Tensor:
-        """One w (B, w_dim) in every row: W+ (B, num_ws, w_dim)."""
-        check_shape(w, None, self.w_dim, name="w")
-        return w[:, None].repeat(1, self.num_ws, 1)
-
-    @torch.no_grad()
-    def sample(self, seeds: Sequence[int], psi: float = 0.7) -> Tensor:
-        """One person per seed: W+ codes (len(seeds), num_ws, w_dim)."""
-        streams = [torch.Generator().manual_seed(seed) for seed in seeds]
-        z = torch.stack([torch.randn(self.w_dim, generator=s) for s in streams])
-        return self.broadcast(self.truncate(self.map(z.to(self.w_avg)), psi))
 
     def synthesize(self, ws: Tensor) -> Tensor:
         """W+ (B, num_ws, w_dim) to pictures (B, 3, R, R), about in [-1, 1]."""
@@ -260,7 +194,11 @@ class StyleGAN2(nn.Module):
         return image
 
 
-def load_stylegan2(path: str | Path, device: str | torch.device = "cpu") -> StyleGAN2:
+def load_stylegan2(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    content: dict[str, Any] | None = None,
+) -> StyleGAN2:
     """A frozen StyleGAN2 from a local checkpoint, its size read from the file.
 
     Two formats are known, by their key names: the PyTorch port of Rosinality
@@ -268,18 +206,19 @@ def load_stylegan2(path: str | Path, device: str | torch.device = "cpu") -> Styl
     ("state_dict" with a "decoder." part, and "latent_avg"). Where the mean
     code is not stored it is estimated from 10,000 codes with a fixed seed.
     A file without noise maps gets none. No code in the file is ever run.
+    ``content`` is what the file holds, if it has been read already.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another format, or
             holds Python objects beside tensors and plain values.
     """
-    content = read_torch_file(path)
+    content = read_torch_file(path) if content is None else content
     state = tensors_under(content, "g_ema")
     state = state or tensors_under(content, "state_dict", "decoder.")
     try:
         if not state:
-            found = ", ".join(sorted(map(str, content))[:5]) or "nothing"
-            raise ValueError(f'neither "g_ema" nor "state_dict" but {found}')
+            keys = ", ".join(sorted(map(str, content))[:5]) or "nothing"
+            raise ValueError(f'neither "g_ema" nor "state_dict" but {keys}')
         model = _rebuild(state)
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
@@ -299,7 +238,7 @@ def load_stylegan2(path: str | Path, device: str | torch.device = "cpu") -> Styl
     return model
 
 
-def _rebuild(state: Mapping[str, Tensor]) -> StyleGAN2:
+def _rebuild(state: dict[str, Tensor]) -> StyleGAN2:
     """A network of the size that the tensors say, holding them."""
     blocks = sum(f"to_rgbs.{i}.bias" in state for i in range(len(state)))
     firsts = ["conv1", *(f"convs.{2 * i + 1}" for i in range(blocks))]
@@ -318,21 +257,31 @@ def _rebuild(state: Mapping[str, Tensor]) -> StyleGAN2:
         if theirs.startswith("noises.") and theirs not in state:
             place.zero_()
         else:
-            place.copy_(state[theirs].reshape(place.shape))
+            value = state[theirs]
+            place.copy_((value * _gain(theirs, value)).reshape(place.shape))
     return model
+
+
+def _gain(name: str, value: Tensor) -> float:
+    """The equalised learning rate's factor, which the network applies to a weight."""
+    if name.startswith("style."):
+        return MAPPING_LR * (value.shape[1] ** -0.5 if value.ndim == 2 else 1)
+    if name.endswith("conv.weight"):  # (1, outputs, inputs, kernel, kernel)
+        return value[0, 0].numel() ** -0.5
+    return value.shape[1] ** -0.5 if name.endswith("modulation.weight") else 1
 
 
 def _names(sides: int, mapping_layers: int) -> Iterator[tuple[str, str]]:
     """Pairs (our name, rosinality's name) of every tensor of the network."""
     shared = {
         "conv.weight": "conv.weight",
-        "conv.style_weight": "conv.modulation.weight",
-        "conv.style_bias": "conv.modulation.bias",
+        "conv.style.weight": "conv.modulation.weight",
+        "conv.style.bias": "conv.modulation.bias",
     }
     styled = shared | {"noise_strength": "noise.weight", "bias": "activate.bias"}
     yield "constant", "input.input"
     for i, part in product(range(mapping_layers), ("weight", "bias")):
-        yield f"mapping.{i}.{part}", f"style.{i + 1}.{part}"
+        yield f"mapping.layers.{i}.{part}", f"style.{i + 1}.{part}"
     for i in range(2 * sides - 1):
         theirs = f"convs.{i - 1}" if i else "conv1"
         yield from ((f"convs.{i}.{a}", f"{theirs}.{b}") for a, b in styled.items())

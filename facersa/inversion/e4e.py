@@ -1,19 +1,17 @@
-"""e4e (Tov et al. 2021), the paper's encoder, for who has its weights.
+"""e4e (Tov et al. 2021), the paper's encoder, for users who have the checkpoint.
 
-The whole setting of the paper, 18 rows and 1024 x 1024, from one file of yours::
+It gives the whole setting of the paper, 18 rows and 1024 x 1024, from one file::
 
     encoder, generator = load_e4e("e4e_ffhq_encode.pt")
-    cipher = RotationCipher(WStatistics.of_generator(generator))
+    cipher = RotationCipher(WStatistics.of(generator))
     code = Password.random().code
     ws = encoder(align(load_image("photo.jpg")).image)
     other_face = generator.synthesize(cipher(ws, code))  # back: cipher(..., -code)
 
 An IR-SE50 face recognition trunk (Deng et al. 2019, Hu et al. 2018) feeds a pyramid
-of three maps. Each row of W+ has a head on one of them: the head of row 0 finds w0,
-the others find offsets from it, small by training. Names of layers are those of the
-checkpoint, as omertov/encoder4editing writes it. The StyleGAN2 in it is read by
-``generator.stylegan2``. No package carries such a file; without one ``encoder`` does
-the work, under its own name.
+of three maps. Each row of W+ has a head on one of them: the head of row 0 predicts w0,
+the others predict offsets from it, kept small by training. Names of layers are those of
+the checkpoint, as omertov/encoder4editing writes it. No package carries such a file.
 
 The published weights descend from the data set FFHQ and from StyleGAN2: they are for
 non-commercial research only.
@@ -38,7 +36,7 @@ from facersa.generator.stylegan2 import StyleGAN2, load_stylegan2
 from facersa.ops import check_shape
 from facersa.photo.images import resize
 
-SIDE = 256  # of the picture that the network looks at
+SIDE = 256  # of the network's input
 
 BLOCKS, WIDTHS = (3, 4, 14, 3), (64, 128, 256, 512)  # of IR-SE50, by stage
 
@@ -48,7 +46,7 @@ MIDDLE_ROW, FINE_ROW = 3, 7  # the first rows read from the middle and the fine 
 
 SIDES = {"coarse": SIDE // 16, "middle": SIDE // 8, "fine": SIDE // 4}
 
-ENCODER_TYPE = "Encoder4Editing"  # pSp's has the same tensors and another meaning
+ENCODER_TYPE = "Encoder4Editing"  # pSp uses the same names for another encoder
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -57,7 +55,7 @@ def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 
 
 class SqueezeExcitation(nn.Module):
-    """Each channel weighed by what the means of all channels say of it."""
+    """Each channel multiplied by a gate, computed from the means of all channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -71,7 +69,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A residual block of IR-SE50. Where the width stays, the shortcut only thins."""
+    """A residual block of IR-SE50; where the width stays, the shortcut subsamples."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -94,16 +92,8 @@ class Bottleneck(nn.Module):
         return self.shortcut_layer(x) + self.res_layer(x)
 
 
-class EqualisedLinear(nn.Linear):
-    """A linear layer whose weight is stored as standard normal numbers."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs) to (B, outputs)."""
-        return F.linear(x, self.weight / math.sqrt(self.in_features), self.bias)
-
-
 class StyleHead(nn.Module):
-    """A map halved down to one pixel, and a linear layer: one row of W+."""
+    """Strided convolutions down to one pixel and a linear layer: one row of W+."""
 
     def __init__(self, inputs: int, w_dim: int, side: int) -> None:
         super().__init__()
@@ -112,7 +102,7 @@ class StyleHead(nn.Module):
             width = w_dim if i else inputs
             layers += [nn.Conv2d(width, w_dim, 3, 2, padding=1), nn.LeakyReLU(0.01)]
         self.convs = nn.Sequential(*layers)
-        self.linear = EqualisedLinear(w_dim, w_dim)
+        self.linear = nn.Linear(w_dim, w_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, side, side) to (B, w_dim)."""
@@ -127,7 +117,7 @@ def level(row: int) -> str:
 
 
 def grow_and_add(small: Tensor, large: Tensor) -> Tensor:
-    """(B, C, S, S), enlarged between its corner pixels, plus (B, C, 2S, 2S)."""
+    """(B, C, S, S), enlarged with its corner pixels aligned, plus (B, C, 2S, 2S)."""
     size = large.shape[-2:]
     return large + F.interpolate(small, size, mode="bilinear", align_corners=True)
 
@@ -136,13 +126,13 @@ class E4EEncoder(nn.Module):
     """Aligned faces to W+ codes in one pass.
 
     Args:
-        blocks: of the trunk, for its four stages.
+        blocks: number of blocks in each of the trunk's four stages.
         widths: feature channels of the four stages, each unlike the one before.
         num_ws: rows of W+: 18 for a generator of side 1024.
         w_dim: length of a row.
 
     Attributes:
-        w_avg: (num_ws, w_dim), what is added to every result; a buffer.
+        w_avg: (num_ws, w_dim), added to every result; a buffer.
     """
 
     w_avg: Tensor
@@ -176,7 +166,7 @@ class E4EEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Aligned faces (B, 3, R, R) in [-1, 1], any R, to ws (B, num_ws, w_dim).
 
-        Pictures are brought to 256 x 256 here, by means over areas; the authors'
+        Pictures are resized to 256 x 256 here, by means over areas; the authors'
         program used Pillow's bilinear filter.
 
         Raises:
@@ -185,37 +175,42 @@ class E4EEncoder(nn.Module):
         side = images.shape[-1]
         check_shape(images, None, 3, side, side, name="images")
         x = self.input_layer(resize(images, SIDE))
-        seen = []
+        features = []
         for i, block in enumerate(self.body):
             x = block(x)
             if i in self.taps:
-                seen.append(x)
-        maps = {"coarse": seen[2]}
-        maps["middle"] = grow_and_add(maps["coarse"], self.latlayer1(seen[1]))
-        maps["fine"] = grow_and_add(maps["middle"], self.latlayer2(seen[0]))
+                features.append(x)
+        fine, middle, coarse = features
+        maps = {"coarse": coarse}
+        maps["middle"] = grow_and_add(coarse, self.latlayer1(middle))
+        maps["fine"] = grow_and_add(maps["middle"], self.latlayer2(fine))
         w0, *offsets = (head(maps[level(row)]) for row, head in enumerate(self.styles))
         return torch.stack([w0, *(w0 + offset for offset in offsets)], 1) + self.w_avg
 
 
 def load_e4e(
-    path: str | Path, device: str | torch.device = "cpu"
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    content: dict[str, Any] | None = None,
 ) -> tuple[E4EEncoder, StyleGAN2]:
     """Encoder and generator of a local e4e checkpoint, frozen, sizes as in the file.
 
     The file has "state_dict" with the parts "encoder." and "decoder.", "latent_avg"
-    and "opts". The mean code "latent_avg" is added to what the encoder finds, unless
+    and "opts". The mean code "latent_avg" is added to the encoder's output, unless
     the options say that it was trained without. No code in the file is ever run.
+    ``content`` is what the file holds, if it has been read already.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another format, or holds
             Python objects beside tensors and plain values.
     """
+    content = read_torch_file(path) if content is None else content
     try:
-        encoder = _rebuild(read_torch_file(path))
-        generator = load_stylegan2(path, device)
+        encoder = _rebuild(content)
+        generator = load_stylegan2(path, device, content)
         ours, theirs = ((net.num_ws, net.w_dim) for net in (encoder, generator))
         if ours != theirs:
-            raise ValueError(f"expected {theirs} rows and entries, found {ours}")
+            raise ValueError(f"expected {theirs} rows and entries, got {ours}")
     except CheckpointError:
         raise
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
@@ -228,20 +223,33 @@ def load_e4e(
     return encoder.to(device).eval().requires_grad_(False), generator
 
 
-def _rebuild(content: Mapping[str, Any]) -> E4EEncoder:
-    """An encoder of the size that the tensors say, holding them."""
-    state = tensors_under(content, "state_dict", "encoder.")
-    if not state:
-        found = ", ".join(sorted(map(str, content))[:5]) or "nothing"
-        raise ValueError(f'expected "encoder." tensors in "state_dict", found {found}')
+def holds_e4e(content: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint has an encoder, and not one of another type."""
+    kind = _options(content).get("encoder_type", ENCODER_TYPE)
+    return kind == ENCODER_TYPE and bool(
+        tensors_under(content, "state_dict", "encoder.")
+    )
+
+
+def _options(content: Mapping[str, Any]) -> Mapping[str, Any]:
     opts = content.get("opts")
     options = vars(opts) if isinstance(opts, argparse.Namespace) else opts
-    options = options if isinstance(options, Mapping) else {}
+    return options if isinstance(options, Mapping) else {}
+
+
+def _rebuild(content: Mapping[str, Any]) -> E4EEncoder:
+    """An encoder of the size that the tensors say, holding them."""
+    state, options = tensors_under(content, "state_dict", "encoder."), _options(content)
+    if not state:
+        keys = ", ".join(sorted(map(str, content))[:5]) or "nothing"
+        raise ValueError(f'expected "encoder." tensors in "state_dict", got {keys}')
     kind = options.get("encoder_type", ENCODER_TYPE)
     if kind != ENCODER_TYPE:
-        raise ValueError(f"expected an encoder of type {ENCODER_TYPE}, found {kind}")
+        raise ValueError(f"expected an encoder of type {ENCODER_TYPE}, got {kind}")
     with torch.device("meta"):  # no memory beside that of the file
         encoder = E4EEncoder(**_sizes(state))
+    for name in [name for name in state if name.endswith("linear.weight")]:
+        state[name] = state[name] / math.sqrt(encoder.w_dim)  # equalised learning rate
     shape: tuple[int, ...] = (encoder.num_ws, encoder.w_dim)
     state["w_avg"] = torch.zeros(shape)
     if options.get("start_from_latent_avg", True):
@@ -250,7 +258,7 @@ def _rebuild(content: Mapping[str, Any]) -> E4EEncoder:
         # Training stores the mean once for every row, converted files just once.
         if size not in (shape, (1, *shape[1:]), shape[1:]):
             raise ValueError(
-                f'expected "latent_avg" of shape {shape}, found {size or "none"}'
+                f'expected "latent_avg" of shape {shape}, got {size or "none"}'
             )
         state["w_avg"] += content["latent_avg"]
     encoder.load_state_dict(state, assign=True)
@@ -258,20 +266,20 @@ def _rebuild(content: Mapping[str, Any]) -> E4EEncoder:
 
 
 def _sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What to call ``E4EEncoder`` with, from names and shapes."""
+    """The arguments of ``E4EEncoder``, from names and shapes."""
 
     def count(name: str) -> int:
         return sum(name.format(i) in state for i in range(len(state)))
 
     total, rows = count("body.{}.res_layer.3.weight"), count("styles.{}.linear.weight")
     # A stage begins where the width changes: there the shortcut has weights.
-    turns = [i for i in range(total) if f"body.{i}.shortcut_layer.0.weight" in state]
-    firsts = [0, *turns] if total else []
+    wider = [i for i in range(total) if f"body.{i}.shortcut_layer.0.weight" in state]
+    firsts = [0, *wider] if total else []
     widths = [state[f"body.{i}.res_layer.3.weight"].shape[0] for i in firsts]
     if len(widths) != len(WIDTHS) or min(widths) < REDUCTION or not rows:
         raise ValueError(
             f"expected {len(WIDTHS)} stages of at least {REDUCTION} channels and a "
-            f"head for each row, found stages of {widths} and {rows} heads"
+            f"head for each row, got stages of {widths} and {rows} heads"
         )
     return {
         "blocks": [b - a for a, b in pairwise([*firsts, total])],

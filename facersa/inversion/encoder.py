@@ -1,17 +1,16 @@
 """Photograph to W+ code in one pass: a small encoder in the manner of e4e.
 
-After Tov et al. 2021: a feature pyramid; something for all rows at once, and for each
+After Tov et al. 2021: a feature pyramid; one correction for all rows, and for each
 further row an offset, which training unlocks row after row and keeps small; codes
 near the mean. What differs is the size. Their trunk is a face recognition network of
-44 million weights, trained along. Here two frozen networks that the package has
-anyway look at the picture, the identity judge at the face and the convolutions of
-LPIPS at all of it, a linear read in closed form makes a first guess, and only the
-pyramid that corrects it is trained. And as in ReStyle (Alaluf et al. 2021) the encoder
-looks again, at what it painted; there that is learned, here it is a fixed-point search
-(``Encoder.look_again``).
+44 million weights, trained along. Here the trunk is frozen: the identity judge reads
+the face and the convolutions of LPIPS the whole picture. A linear regression in closed
+form makes a first guess, and only the pyramid that corrects it is trained. As in
+ReStyle (Alaluf et al. 2021) the result is refined by encoding its own picture; there
+that is learned, here it is a fixed-point iteration (``refine``).
 
-Since the training judge of identity is part of it, its word on what the encoder finds
-is biased: believe the held-out judge.
+The training judge of identity is part of the encoder, so its similarities are biased
+in the encoder's favour: use the held-out judge.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facersa.assets.registry import shipped_weights
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.mobile_stylegan import MobileStyleGAN
 from facersa.generator.statistics import WStatistics
 from facersa.inversion.trunk import CHANNELS, SIDES, SOFT, Features, Trunk, grown
 from facersa.judges.networks import IdentityJudge
@@ -32,10 +31,12 @@ from facersa.photo.images import resize
 
 FILE = "encoder.safetensors"
 
-# Rows and the level they are read from; row 0 is w0, which all levels tell.
+NUM_WS, W_DIM = MobileStyleGAN.num_ws, MobileStyleGAN.w_dim
+
+# Rows and the level they are read from; row 0 is w0, read from all levels.
 LEVELS = {"coarse": range(1, 3), "middle": range(3, 7), "fine": range(7, 16)}
 
-LOOKS, GAIN = 1, 0.5  # of ``look_again``; many more make it worse again
+ROUNDS, GAIN = 1, 0.5  # of ``refine``; many more make the code worse
 
 
 class Level(nn.Module):
@@ -57,9 +58,9 @@ class Level(nn.Module):
 class LinearRead(nn.Module):
     """A first guess of all rows: linear in pooled features, of low rank.
 
-    The best linear read has a closed form (see ``fit``), so it is not descended to.
-    Photographs have features that no painted face has, and a linear read would
-    follow them anywhere, so what is read counts up to ``limit`` standard deviations.
+    The best linear read has a closed form (see ``fit``), so it needs no gradient.
+    Photographs have features that no generated face has. To bound their effect,
+    features are clamped to ``limit`` standard deviations.
     """
 
     mean: Tensor
@@ -69,12 +70,12 @@ class LinearRead(nn.Module):
 
     def __init__(self, rank: int = 128) -> None:
         super().__init__()
-        inputs = Generator.w_dim
+        inputs = W_DIM
         inputs += sum(CHANNELS[name] * side**2 for name, side in self.pooled.items())
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
         self.down = nn.Linear(inputs, rank, bias=False)
-        self.up = nn.Linear(rank, Generator.num_ws * Generator.w_dim)
+        self.up = nn.Linear(rank, NUM_WS * W_DIM)
 
     def inputs(self, features: Features) -> Tensor:
         """Features to (B, inputs), as they are."""
@@ -95,17 +96,17 @@ class LinearRead(nn.Module):
     def read(self, x: Tensor) -> Tensor:
         """(B, inputs) of ``inputs`` to whitened codes (B, 16, 512)."""
         within = self.standardise(x).clamp(-self.limit, self.limit)
-        return self.up(self.down(within)).view(-1, Generator.num_ws, Generator.w_dim)
+        return self.up(self.down(within)).view(-1, NUM_WS, W_DIM)
 
     @torch.no_grad()
     def fit(self, x: Tensor, z: Tensor, axes: Tensor) -> None:
-        """Ridge regression, cut to the rank that keeps most of what it predicts.
+        """Reduced-rank ridge regression.
 
         Args:
             x: (n, inputs) of ``inputs``.
             z: (n, 16, 512) whitened codes.
-            axes: (512,) deviations of w along the whitened axes: what the rank keeps
-                is measured in w.
+            axes: (512,) standard deviations of w along the whitened axes, so that the
+                rank is spent on variance of w.
         """
         self.mean.copy_(x.mean(0))
         self.scale.copy_(x.std(0).clamp(min=1e-3))
@@ -115,12 +116,12 @@ class LinearRead(nn.Module):
         penalty = x.shape[1] * torch.eye(len(x), device=x.device)
         dual = torch.linalg.solve(kernel + penalty, y)
         rank = self.down.out_features
-        _, _, kept = torch.svd_lowrank(kernel @ dual, q=min(rank, len(x)), niter=4)
+        _, _, basis = torch.svd_lowrank(kernel @ dual, q=min(rank, len(x)), niter=4)
         self.down.weight.zero_()
-        self.down.weight[: kept.shape[1]] = (x.T @ (dual @ kept)).T
-        up = (kept.T.reshape(-1, *z.shape[1:]) / axes).flatten(1)
+        self.down.weight[: basis.shape[1]] = (x.T @ (dual @ basis)).T
+        up = (basis.T.reshape(-1, *z.shape[1:]) / axes).flatten(1)
         self.up.weight.zero_()
-        self.up.weight[:, : kept.shape[1]] = up.T
+        self.up.weight[:, : basis.shape[1]] = up.T
         self.up.bias.copy_(typical.flatten())
 
 
@@ -134,8 +135,6 @@ class Pyramid(nn.Module):
         size: of the vector each level becomes.
     """
 
-    num_ws, w_dim = Generator.num_ws, Generator.w_dim
-
     def __init__(self, width: int = 96, size: int = 112) -> None:
         super().__init__()
         self.read = LinearRead()
@@ -148,11 +147,10 @@ class Pyramid(nn.Module):
         self.levels = nn.ModuleDict(
             {name: Level(side, width, size) for name, side in SIDES.items()}
         )
-        told = len(SIDES) * size + self.w_dim
-        self.hidden = nn.Linear(told, size)
-        self.shared = nn.Linear(size, self.w_dim)
+        self.hidden = nn.Linear(len(SIDES) * size + W_DIM, size)
+        self.shared = nn.Linear(size, W_DIM)
         self.offsets = nn.ModuleDict(
-            {str(row): nn.Linear(size, self.w_dim) for row in range(1, self.num_ws)}
+            {str(row): nn.Linear(size, W_DIM) for row in range(1, NUM_WS)}
         )
         for last in (self.shared, *self.offsets.values()):  # no correction at first
             for tensor in last.parameters():
@@ -160,14 +158,14 @@ class Pyramid(nn.Module):
 
     @torch.no_grad()
     def standardise(self, features: Features) -> None:
-        """Remember mean and spread of each channel, from many pictures."""
+        """Set mean and standard deviation of each channel, from many pictures."""
         for name in CHANNELS:
             x = getattr(features, name).float()
             getattr(self, f"{name}_mean").copy_(x.mean((0, 2, 3))[:, None, None])
             spread = x.std((0, 2, 3)).clamp(min=1e-3)
             getattr(self, f"{name}_scale").copy_(spread[:, None, None])
 
-    def forward(self, features: Features, unlocked: int = Generator.num_ws) -> Tensor:
+    def forward(self, features: Features, unlocked: int = NUM_WS) -> Tensor:
         """Whitened codes (B, 16, 512).
 
         Args:
@@ -185,9 +183,9 @@ class Pyramid(nn.Module):
             maps[name] = above = x
         vectors = {name: level(maps[name]) for name, level in self.levels.items()}
         # Entries of a unit vector are small: brought to about one.
-        identity = features.identity.float() * self.w_dim**0.5
-        told = self.hidden(torch.cat([*vectors.values(), identity], 1))
-        shared = self.shared(F.leaky_relu(told, 0.2))
+        identity = features.identity.float() * W_DIM**0.5
+        hidden = self.hidden(torch.cat([*vectors.values(), identity], 1))
+        shared = self.shared(F.leaky_relu(hidden, 0.2))
         offsets = [torch.zeros_like(shared)]
         for name, rows in LEVELS.items():
             offsets += [
@@ -200,12 +198,12 @@ class Pyramid(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Aligned face to W+ code: trunk, pyramid, and the way out of whitening.
+    """Aligned face to W+ code of MobileStyleGAN: trunk, pyramid, and unwhitening.
 
     Args:
         trunk: frozen.
         pyramid: trained.
-        statistics: of w, whose coordinates the pyramid speaks.
+        statistics: of w, for the whitened coordinates of the pyramid.
     """
 
     mean: Tensor
@@ -220,51 +218,44 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Aligned faces (B, 3, R, R) in [-1, 1], any R, to ws (B, 16, 512)."""
-        return self.unwhiten(self.whitened(images))
+        return self.unwhiten(self.pyramid(self.features(images)))
 
-    def whitened(self, images: Tensor) -> Tensor:
-        """As ``forward``, in whitened coordinates."""
-        return self.pyramid(self.look(images))
-
-    def look(self, images: Tensor) -> Features:
-        """What the trunk sees of a soft copy of ``images``."""
+    def features(self, images: Tensor) -> Features:
+        """Features of a smoothed copy of ``images`` (B, 3, R, R)."""
         side = images.shape[-1]
         check_shape(images, None, 3, side, side, name="images")
         return self.trunk(resize(images, SOFT))
 
-    def look_again(
-        self, images: Tensor, paint: Callable[[Tensor], Tensor], looks: int = LOOKS
-    ) -> Tensor:
-        """Codes whose pictures the encoder reads as it reads ``images``.
-
-        What it reads is drawn towards the mean, and by as much when it reads a
-        picture painted from that. So the code is moved by ``GAIN`` of the
-        difference between both readings, ``looks`` times.
-
-        Args:
-            images: aligned faces (B, 3, R, R) in [-1, 1].
-            paint: ws (B, 16, 512) to pictures, the generator's preview.
-            looks: how often; none is ``forward``.
-
-        Returns:
-            ws (B, 16, 512).
-        """
-        return self.looks(images, paint, looks)[-1]
-
-    def looks(
-        self, images: Tensor, paint: Callable[[Tensor], Tensor], looks: int
-    ) -> list[Tensor]:
-        """As ``look_again``, with all before: ``looks`` + 1 codes (B, 16, 512)."""
-        told = z = self.whitened(images)
-        found = [self.unwhiten(z)]
-        for _ in range(looks):
-            z = z + GAIN * (told - self.whitened(paint(found[-1])))
-            found.append(self.unwhiten(z))
-        return found
-
     def unwhiten(self, z: Tensor) -> Tensor:
         """Whitened coordinates (..., 512) to w."""
         return self.mean + z @ self.basis
+
+
+def refine(
+    encoder: Callable[[Tensor], Tensor],
+    images: Tensor,
+    paint: Callable[[Tensor], Tensor],
+    rounds: int = ROUNDS,
+) -> list[Tensor]:
+    """Codes whose pictures the encoder encodes as it encodes ``images``.
+
+    An encoder draws its codes towards the mean, and draws the code of a painted picture
+    by as much again. So each step adds ``GAIN`` times the difference between the codes
+    of ``images`` and of the picture of the last code.
+
+    Args:
+        encoder: aligned faces (B, 3, R, R) to ws (B, num_ws, w_dim).
+        images: aligned faces (B, 3, R, R) in [-1, 1].
+        paint: ws to pictures, the generator's preview.
+        rounds: number of steps; 0 is the encoder alone.
+
+    Returns:
+        ``rounds`` + 1 codes (B, num_ws, w_dim), from the encoder's to the last.
+    """
+    codes = [target := encoder(images)]
+    for _ in range(rounds):
+        codes.append(codes[-1] + GAIN * (target - encoder(paint(codes[-1]))))
+    return codes
 
 
 def load_encoder(
@@ -272,7 +263,7 @@ def load_encoder(
     perceptual: nn.Module,
     device: str | torch.device = "cpu",
 ) -> Encoder:
-    """The trained encoder, frozen, on top of two networks that are loaded already.
+    """The trained encoder, frozen, on top of two loaded networks.
 
     Args:
         identity: the training judge, of ``judges.load_identity``.

@@ -1,11 +1,11 @@
 """Photograph to W+ code: inversion by optimisation, through the preview.
 
-The search moves in whitened coordinates, where one step means the same in
-every direction. From an encoder's guess it refines all rows at once; without one it
-goes in two stages, first one code for all rows (W, the space the generator was
-trained on), then a small offset per row (W+). The offsets are held near zero,
-because codes far from W cannot be edited well (Tov et al. 2021). Related published
-weights (E2Style, e4e): pixel L2 1, LPIPS 0.8, identity 0.5.
+The search uses whitened coordinates, in which w has the same variance in every
+direction. From an encoder's guess it refines all rows at once. Without one it has two
+stages: first one code for all rows (W, the space the generator was trained on), then
+a small offset per row (W+). The offsets are held near zero, because codes far from W
+cannot be edited well (Tov et al. 2021). The loss weights are those of E2Style and e4e:
+pixel L2 1, LPIPS 0.8, identity 0.5.
 """
 
 from __future__ import annotations
@@ -18,35 +18,33 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from facersa.assets.registry import shipped_weights
 from facersa.errors import ImageError
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import PREVIEW_SIDE, Generator
+from facersa.generator.statistics import WStatistics
 from facersa.ops import check_shape
 from facersa.photo.images import resize
 
-PREVIEW_SIDE = 256
+COOLING = 0.25  # last share of the steps, in which the step size falls
 
-COOLING = 0.25  # last share of the steps, in which they become smaller
-
-START_SPREAD = 0.7  # truncation of the random people a search may start from
+START_PSI = 0.7  # truncation of the random people that a search may start from
 
 
 @dataclass(frozen=True)
 class ProjectConfig:
-    """Knobs of ``project``.
+    """Settings of ``project``.
 
     Attributes:
         steps: optimiser steps at most; the first ``w_share`` of them in W, where the
             search starts from nothing.
-        candidates: random people looked at to find a good start, without a guess.
+        candidates: random people, the best of whom is the start if there is no guess.
         patience: steps without progress after which the last share of them begins.
-        progress: relative fall of the loss over so many steps that still counts.
+        progress: relative fall of the loss over ``patience`` steps that counts as one.
         lr: step size in whitened units, warmed up and cooled down.
         pixel, lpips, identity: weights of the three likeness terms.
-        rounded_share: last share of the steps that see the code rounded, if it is.
+        rounded_share: last share of the steps, which use the rounded code.
         prior: weight of the mean square of the shared whitened code.
         offset: weight of the mean square of the whitened per-row offsets.
-        face_weight: how much more a pixel in the middle of the crop counts.
+        face_weight: weight of a pixel on the face, relative to one at the border.
     """
 
     steps: int = 200
@@ -65,7 +63,7 @@ class ProjectConfig:
 
 
 def project_config(steps: int | None) -> ProjectConfig:
-    """The default search, or one of ``steps`` steps; 0 leave the encoder's guess.
+    """The default search, or one of ``steps`` steps; 0 is the encoder alone.
 
     Raises:
         ImageError: a negative number.
@@ -75,17 +73,17 @@ def project_config(steps: int | None) -> ProjectConfig:
         return default
     if steps < 0:
         raise ImageError(
-            f"an inversion has 0 steps (the encoder's guess) or more, got {steps}."
+            f"an inversion has 0 steps (the encoder alone) or more, got {steps}."
         )
     return replace(default, steps=steps, candidates=min(default.candidates, steps))
 
 
 @dataclass(frozen=True)
 class Projection:
-    """What ``project`` found.
+    """The result of ``project``.
 
     Attributes:
-        ws: (1, 16, 512) code, float32.
+        ws: (1, num_ws, w_dim) code, float32.
         history: one dictionary of loss terms per step.
     """
 
@@ -108,18 +106,18 @@ def project(
     """Find the code whose picture looks like an aligned photograph.
 
     Args:
-        generator: with a trained preview head.
+        generator: paints the previews that are compared.
         image: (1, 3, R, R) aligned face in [-1, 1], any R.
         perceptual: LPIPS of two (B, 3, 256, 256) batches, a tensor of B values.
         embed: the training identity judge's embedding, (B, 512) of length one.
         config: weights and number of steps.
-        start: (1, 16, 512) an encoder's guess to refine, if there is one.
-        through: what happens to a code before it is painted: with an encryption, the
-            code is found whose encryption looks like the photograph.
-        rounded: takes codes (1, 16, 512) to the nearest that can be stored. The last
-            steps look at the rounded code while they move the one it is rounded from
-            (a straight-through gradient), so that what rounding spoils is mended; the
-            best rounded code is returned.
+        start: (1, num_ws, w_dim) an encoder's guess to refine, if there is one.
+        through: applied to a code before it is painted. With an encryption, the result
+            is the code whose encryption looks like the photograph.
+        rounded: takes codes (1, num_ws, w_dim) to the nearest that can be stored. The
+            last steps paint the rounded code and move the one before rounding (a
+            straight-through gradient), which corrects errors of rounding; the best
+            rounded code is returned.
         progress: show a bar.
 
     Raises:
@@ -128,16 +126,20 @@ def project(
     side = image.shape[-1]
     check_shape(image, 1, 3, side, side, name="image")
     target = resize(image, PREVIEW_SIDE)
-    wanted = embed(target).detach()
+    target_identity = embed(target).detach()
     importance = _importance(config.face_weight).to(target.device)
-    axes = _WhitenedAxes(generator)
+    statistics = WStatistics.of(generator, progress=progress).to(target.device)
+
+    def codes(z: Tensor) -> Tensor:
+        return statistics.unwhiten(z).float()
 
     def likeness(ws: Tensor) -> dict[str, Tensor]:
-        picture = generator.preview(ws if through is None else through(ws))
+        preview = generator.preview(ws if through is None else through(ws))
+        picture = resize(preview, PREVIEW_SIDE)  # that of a small generator is smaller
         return {
             "pixel": (importance * (picture - target).square()).mean(),
             "lpips": perceptual(picture, target).mean(),
-            "identity": 1 - (embed(picture) * wanted).sum(),
+            "identity": 1 - (embed(picture) * target_identity).sum(),
         }
 
     def weighted(terms: dict[str, Tensor]) -> Tensor:
@@ -145,19 +147,22 @@ def project(
 
     if start is None:
         shared = _best_start(
-            axes, config.candidates, lambda ws: float(weighted(likeness(ws))), progress
-        )
+            generator.w_dim,
+            config.candidates,
+            lambda z: weighted(likeness(generator.broadcast(codes(z.to(target))))),
+            progress,
+        ).to(target)
         offsets = torch.zeros(1, generator.num_ws, generator.w_dim).to(target)
     else:
         check_shape(start, 1, generator.num_ws, generator.w_dim, name="start")
-        z = axes.whiten(start.to(target))
+        z = statistics.whiten(start.to(target)).float()
         shared, offsets = z.mean(1), z - z.mean(1, keepdim=True)
     shared.requires_grad_(True)
     offsets.requires_grad_(True)
     optimizer = torch.optim.Adam([shared, offsets], betas=(0.9, 0.95))
     history: list[dict[str, float]] = []
     losses: list[float] = []
-    best, found = math.inf, torch.empty(0)  # of the rounded codes
+    best_score, best = math.inf, torch.empty(0)  # of the rounded codes
     ending = round(config.steps * (1 - (config.rounded_share if rounded else COOLING)))
     ending = min(ending, config.steps - 1)
     bar = tqdm(total=config.steps, desc="invert", disable=not progress)
@@ -170,14 +175,14 @@ def project(
         done = step / config.steps
         for group in optimizer.param_groups:
             group["lr"] = config.lr * _schedule(done)
-        ws = axes.unwhiten(shared[:, None] + (offsets if free else offsets.detach()))
+        ws = codes(shared[:, None] + (offsets if free else offsets.detach()))
         rounding = rounded if step >= ending else None
         if rounding is not None:
             ws = ws + (rounding(ws.detach()) - ws).detach()
         terms = likeness(ws)
         score = weighted(terms).item()
-        if rounding is not None and score < best:
-            best, found = score, ws.detach().clone()
+        if rounding is not None and score < best_score:
+            best_score, best = score, ws.detach().clone()
         terms |= {"prior": shared.square().mean(), "offset": offsets.square().mean()}
         loss = weighted(terms)
         optimizer.zero_grad(set_to_none=True)
@@ -194,14 +199,12 @@ def project(
         step += 1
     bar.close()
     if rounded is not None:
-        return Projection(rounded(found), history)
-    with torch.no_grad():
-        ws = axes.unwhiten(shared[:, None] + offsets)
-    return Projection(ws.detach(), history)
+        return Projection(rounded(best), history)
+    return Projection(codes(shared[:, None] + offsets).detach(), history)
 
 
 def _stalled(losses: list[float], config: ProjectConfig) -> bool:
-    """Whether the last ``patience`` steps are hardly better than those before."""
+    """Whether the last ``patience`` steps made no progress over those before."""
     count = config.patience
     if len(losses) < 2 * count:
         return False
@@ -211,37 +214,14 @@ def _stalled(losses: list[float], config: ProjectConfig) -> bool:
 
 @torch.no_grad()
 def _best_start(
-    axes: _WhitenedAxes, candidates: int, loss: Callable[[Tensor], float], show: bool
+    size: int, candidates: int, loss: Callable[[Tensor], Tensor], show: bool
 ) -> Tensor:
-    """The whitened code (1, 512) with the least loss, of the mean and random ones."""
+    """The whitened code (1, size) of least loss, among the mean and random people."""
     rng = torch.Generator().manual_seed(0)
-    others = START_SPREAD * torch.randn(candidates, len(axes.mean), generator=rng)
-    codes = torch.cat([torch.zeros(1, len(axes.mean)), others]).to(axes.mean.device)
-    bar = tqdm(codes.split(1), desc="look for a start", disable=not show)
-    losses = [
-        loss(axes.unwhiten(code[:, None].expand(-1, Generator.num_ws, -1)))
-        for code in bar
-    ]
-    best = min(range(len(losses)), key=losses.__getitem__)
-    return codes[best : best + 1].clone()
-
-
-class _WhitenedAxes:
-    """Whitened coordinates to w, in float32 on the generator's device."""
-
-    def __init__(self, generator: Generator) -> None:
-        stats = shipped_weights("w_stats.safetensors")
-        device = generator.w_avg.device
-        scaled = stats["eigenvectors"] * stats["eigenvalues"].sqrt()
-        self.mean, self.basis = stats["mean"].to(device), scaled.T.to(device)
-        whitener = stats["eigenvectors"] / stats["eigenvalues"].sqrt()
-        self.whitener = whitener.to(device)
-
-    def whiten(self, w: Tensor) -> Tensor:
-        return (w - self.mean) @ self.whitener
-
-    def unwhiten(self, z: Tensor) -> Tensor:
-        return self.mean + z @ self.basis
+    people = START_PSI * torch.randn(candidates, size, generator=rng)
+    codes = torch.cat([torch.zeros(1, size), people]).split(1)
+    bar = tqdm(codes, desc="choose a start", disable=not show)
+    return min(bar, key=lambda z: float(loss(z))).clone()
 
 
 def _schedule(done: float) -> float:

@@ -1,4 +1,4 @@
-"""What the encoder looks through: two frozen networks, their maps in common frames."""
+"""The encoder's trunk: two frozen networks, their feature maps in a common frame."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from facersa.judges.networks import FrozenNetwork, IdentityJudge, tapped
 from facersa.photo.images import resize
 
-SIDE = 256  # of the picture the trunk looks at
+SIDE = 256  # of the trunk's input
 
-SOFT = 128  # of the copy it is given: painted faces have no finer detail
+SOFT = 128  # of the copy it is given: generated faces have no finer detail
 
 FACE_TAPS = ("add_73", "add_90")  # nodes of the identity network: 14 x 14 and 7 x 7
 
-FACE_BOX = (32 / SIDE, 35 / SIDE, 220 / SIDE, 223 / SIDE)  # what it sees, in sides
+FACE_BOX = (32 / SIDE, 35 / SIDE, 220 / SIDE, 223 / SIDE)  # its crop, in sides
 
 CHANNELS = {"coarse": 256 + 128, "middle": 384 + 128, "fine": 192 + 64 + 3}
 
@@ -25,7 +25,7 @@ SIDES = {"coarse": 8, "middle": 16, "fine": 16}
 
 
 class Features(NamedTuple):
-    """What the trunk sees of pictures.
+    """The trunk's output.
 
     coarse: (B, 384, 8, 8); middle: (B, 512, 16, 16); fine: (B, 259, 16, 16);
     identity: (B, 512), of length one.
@@ -37,12 +37,12 @@ class Features(NamedTuple):
     identity: Tensor
 
     def take(self, index: Tensor) -> Features:
-        """Those of some of the pictures."""
+        """Features of the pictures at ``index``."""
         return Features(*(tensor[index] for tensor in self))
 
 
 class Trunk(FrozenNetwork):
-    """Two frozen networks, and their maps brought to common frames.
+    """Two frozen networks, and their feature maps in a common frame.
 
     Args:
         identity: the training judge.
@@ -74,7 +74,7 @@ class Trunk(FrozenNetwork):
 
 
 def _in_frame(x: Tensor, side: int) -> Tensor:
-    """A map of the face crop put where the crop lies in the picture, zero around."""
+    """A map of the face crop placed into the frame of the picture, zero around."""
     left, top, right, bottom = FACE_BOX
     axis = (torch.arange(side, device=x.device) + 0.5) / side
     across = (axis - left) / (right - left) * 2 - 1
@@ -85,5 +85,5 @@ def _in_frame(x: Tensor, side: int) -> Tensor:
 
 
 def grown(x: Tensor, side: int) -> Tensor:
-    """A map at another size, smoothly."""
+    """A map resized bilinearly to (side, side)."""
     return F.interpolate(x, (side, side), mode="bilinear", align_corners=False)

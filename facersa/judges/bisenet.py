@@ -1,11 +1,11 @@
-"""BiSeNet face parsing (Yu et al. 2018), for who has its weights.
+"""BiSeNet face parsing (Yu et al. 2018), for users who have the checkpoint.
 
 The network of the usual public checkpoint: 19 parts of a face, trained on
 CelebAMask-HQ, whose annotations are for non-commercial research. No package carries
 the weights, so they are read from a local file. Without one, training uses the
-clusters of ``parsing``, under their own name.
+clusters of ``generator.parts``, under their own name.
 
-Names of layers are those of the checkpoint. Two further heads in it serve its own
+Names of layers are those of the checkpoint. Two further heads in it are needed for its
 training only and are left out.
 """
 
@@ -24,6 +24,8 @@ from facersa.ops import check_shape
 from facersa.photo.images import resize
 
 PARTS = 19
+
+BACKGROUND = 0  # the part that is no part of a person
 
 SIDE = 512
 
@@ -46,7 +48,7 @@ class ConvBNReLU(nn.Module):
 
 
 class AttentionRefinement(nn.Module):
-    """Features, each channel weighed by what the whole picture says of it."""
+    """Features, each channel multiplied by a gate, from its mean over the picture."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ class AttentionRefinement(nn.Module):
 
 
 class ContextPath(nn.Module):
-    """A ResNet-18, and its deep features brought back to 1/8 of the picture's side."""
+    """A ResNet-18, and its deep features enlarged to 1/8 of the picture's side."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +91,7 @@ class ContextPath(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Details and context, joined and weighed."""
+    """Details and context, joined, each channel multiplied by a gate."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +107,7 @@ class FeatureFusion(nn.Module):
 
 
 class Output(nn.Module):
-    """Features to one number for each part."""
+    """Features to logits of the parts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,6 +139,10 @@ class BiSeNet(nn.Module):
         check_shape(image, None, 3, None, None, name="image")
         x = (resize(image, SIDE) * 0.5 + 0.5 - self.mean) / self.std
         return self.conv_out(self.ffm(*self.cp(x))).softmax(1)
+
+    def background(self, image: Tensor) -> Tensor:
+        """The share (B, 1, 64, 64) of background in ``image`` (B, 3, R, R)."""
+        return self(image)[:, BACKGROUND : BACKGROUND + 1]
 
 
 def load_bisenet(path: str | Path, device: str | torch.device = "cpu") -> BiSeNet:

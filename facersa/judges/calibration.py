@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from facersa.errors import CheckpointError
 from facersa.files import write_atomic
-from facersa.generator.mobile_stylegan import Generator, load_generator
+from facersa.generator.base import Generator
+from facersa.generator.load import load_generator
 from facersa.generator.openvino import Renderer
 from facersa.judges.heldout import load_held_out_identity
 from facersa.judges.metrics import calibrated_identity, same_person

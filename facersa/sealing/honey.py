@@ -54,6 +54,11 @@ class HoneyPrior:
             )
 
     @classmethod
+    def of_rows(cls, rows: int) -> HoneyPrior:
+        """The default for codes of so many rows."""
+        return cls(scales=(3.2,) + (0.3,) * (rows - 1))
+
+    @classmethod
     def fit(cls, ws: Tensor, statistics: WStatistics) -> HoneyPrior:
         """The prior whose scales are those of codes ``ws`` (n, rows, D)."""
         check_shape(ws, None, None, len(statistics.mean), name="ws")

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facersa.generator.mobile_stylegan import Generator, load_generator
+from facersa.generator.base import Generator
+from facersa.generator.load import load_generator
 from facersa.generator.statistics import WStatistics, cosine_basis
 from facersa.judges.networks import IdentityJudge, load_identity, load_lpips
 from facersa.people import sample_stratum

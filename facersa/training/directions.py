@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.cipher.ring import RingMapper
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.judges.networks import IdentityJudge, Landmarks
 
 SIDE = 64  # of the picture whose pixels should stay

@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from facersa.errors import CheckpointError
 from facersa.files import write_atomic
-from facersa.generator.mobile_stylegan import Generator, fast_on_cuda
+from facersa.generator.base import fast_on_cuda
+from facersa.generator.mobile_stylegan import MobileStyleGAN
 from facersa.generator.openvino import Renderer
 from facersa.generator.statistics import WStatistics, cosine_basis
 from facersa.inversion.encoder import Encoder, Pyramid
@@ -80,7 +81,7 @@ class EncoderTask:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: MobileStyleGAN,
         identity: IdentityJudge,
         lpips: nn.Module,
         recipe: EncoderRecipe,
@@ -238,14 +239,16 @@ class EncoderTask:
         wanted = self.paint(codes).float()
         scenes = augment(wanted[:restaged], rng, SCENES)
         spoiled = [augment(scenes, rng, DAMAGE), augment(wanted[restaged:], rng)]
-        features = self.encoder.look(torch.cat(spoiled))
+        features = self.encoder.features(torch.cat(spoiled))
         return features, torch.cat([scenes, wanted[restaged:]])
 
     @torch.no_grad()
     def _spoiled(self, picked: Tensor, rng: torch.Generator) -> Features:
         """Of kept pictures, by number."""
         seen = [
-            self.encoder.look(augment(from_uint8(pixels.numpy()).to(self.device), rng))
+            self.encoder.features(
+                augment(from_uint8(pixels.numpy()).to(self.device), rng)
+            )
             for pixels in self.pixels[picked].split(TOGETHER)
         ]
         return Features(*(torch.cat(x) for x in zip(*seen, strict=True)))

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from facersa.cipher.catalogue import ExactMapper, Mapper, RingMapper, build_mapper
 from facersa.cipher.modulation import ModulationMapper
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.parts import GeneratorParser
 from facersa.generator.statistics import WStatistics, whitening
 from facersa.judges.bisenet import BiSeNet

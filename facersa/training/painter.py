@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from facersa.generator.mobile_stylegan import PREVIEW_BLOCKS, Generator, fast_on_cuda
+from facersa.generator.base import Generator, fast_on_cuda
+from facersa.generator.mobile_stylegan import PREVIEW_BLOCKS, MobileStyleGAN
 from facersa.generator.parts import BLOCKS as PARSED_BLOCKS
 from facersa.generator.parts import GeneratorParser
 from facersa.judges.bisenet import BiSeNet
@@ -33,13 +34,16 @@ class Painter:
         self.paint = fast_on_cuda(generator, self._paint)
 
     def _paint(self, ws: Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(self.parser, BiSeNet):
+            picture = self.generator.preview(ws)
+            return picture, self.parser(picture)
+        assert isinstance(self.generator, MobileStyleGAN)  # whose features are parsed
         synthesis = self.generator.synthesis
         x = features = synthesis.features(ws, PARSED_BLOCKS)
         for i in range(PARSED_BLOCKS, PREVIEW_BLOCKS):
             x = synthesis.blocks[i](x, ws[:, 1 + 2 * i], ws[:, 2 + 2 * i])
         picture = self.generator.head(*self.generator.head_inputs(x, ws))
-        seen = picture if isinstance(self.parser, BiSeNet) else features
-        return picture, self.parser(seen)
+        return picture, self.parser(features)
 
     def __call__(self, ws: Tensor, code: Tensor) -> View:
         """Paint ``ws`` (B, 16, 512) at 256 x 256 and look."""

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from facersa.errors import CheckpointError
 from facersa.files import write_atomic
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.openvino import FULL, Renderer
 from facersa.photo.images import resize, to_uint8
 

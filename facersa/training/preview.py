@@ -13,7 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facersa.generator.mobile_stylegan import PREVIEW_BLOCKS, Generator, PreviewHead
+from facersa.generator.mobile_stylegan import (
+    PREVIEW_BLOCKS,
+    MobileStyleGAN,
+    PreviewHead,
+)
 from facersa.generator.openvino import Renderer
 from facersa.judges.networks import IdentityJudge
 from facersa.ops import haar_analysis
@@ -38,7 +42,7 @@ class HeadTask:
     low_weight = 1.0
     identity_weight = 0.05
 
-    def __init__(self, generator: Generator, judge: IdentityJudge) -> None:
+    def __init__(self, generator: MobileStyleGAN, judge: IdentityJudge) -> None:
         self.generator, self.judge = generator, judge
         self.module = generator.head.requires_grad_(True)
         # Ridge regression has found the best linear read; only the rest descends.

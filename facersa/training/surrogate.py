@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from facersa.errors import CheckpointError
 from facersa.files import write_atomic
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.openvino import PREVIEW, Renderer
 from facersa.generator.statistics import WStatistics
 from facersa.judges.networks import IdentityJudge, Landmarks

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from facersa.cipher.password import Password, total
 from facersa.cipher.rotation import RotationCipher, half_columns
 from facersa.errors import PasswordError
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics
 
 EDITED = (3, 4, 5, 6, 7, 8)
@@ -253,7 +253,7 @@ def test_the_shipped_statistics_are_those_of_the_generator(
     generator: Generator, tmp_path: Path
 ) -> None:
     shipped = WStatistics.load()
-    found = WStatistics.of_generator(generator, samples=2**14, seed=5)
+    found = WStatistics.measure(generator, samples=2**14, seed=5)
     assert (found.mean - shipped.mean).norm() < 0.02 * shipped.eigenvalues.sum().sqrt()
     assert abs(found.eigenvalues.sum() / shipped.eigenvalues.sum() - 1) < 0.02
     whitened = torch.cov(shipped.whiten(generator.map(torch.randn(2**13, 512))).T)

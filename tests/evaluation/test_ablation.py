@@ -18,7 +18,7 @@ from facersa.evaluation.ablation import (
     relative_errors,
     table,
 )
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 
 
 def test_variants_are_one_change_each() -> None:

@@ -9,7 +9,7 @@ from facersa.cipher.catalogue import SteeredMapper
 from facersa.cipher.password import Password
 from facersa.cipher.rotation import RotationCipher
 from facersa.evaluation.attacks import copy_row, tell_apart, typicality
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics
 
 

@@ -8,7 +8,7 @@ import torch
 from facersa.cipher.rotation import RotationCipher
 from facersa.evaluation.inversions import Way, fidelity
 from facersa.evaluation.results import value
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.openvino import Renderer
 from facersa.inversion.inverter import Inverter
 from facersa.people import people

@@ -20,7 +20,7 @@ from facersa.evaluation.localisation import (
     table,
     value,
 )
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.people import FIRST_SEED, draw_noise, draw_people
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"

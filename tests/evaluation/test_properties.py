@@ -22,7 +22,7 @@ from facersa.evaluation.properties import (
     property_passwords,
 )
 from facersa.evaluation.results import table, value
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.judges.panel import Panel
 
 

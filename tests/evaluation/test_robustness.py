@@ -23,7 +23,7 @@ from facersa.evaluation.robustness import (
     rescale,
     without_mark,
 )
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.inversion.inverter import Inverter
 from facersa.inversion.search import ProjectConfig
 from facersa.photo.images import decode_image, png_bytes

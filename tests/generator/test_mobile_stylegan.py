@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from facersa.assets import registry as assets
-from facersa.generator.mobile_stylegan import Generator, fast_on_cuda
+from facersa.generator.base import Generator, fast_on_cuda
 from facersa.generator.openvino import Renderer
 from facersa.judges.networks import load_identity
 from facersa.photo.images import resize

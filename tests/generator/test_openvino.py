@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_checkpoints import save_stylegan2
 
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
+from facersa.generator.load import load_generator
 from facersa.generator.openvino import PREVIEW, Renderer
 
 
@@ -63,3 +65,20 @@ def test_threads_may_share_one(generator: Generator) -> None:
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(renderer.preview, ws.split(1)))
     assert torch.equal(torch.cat(together), alone)
+
+
+def test_any_generator_is_painted_and_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACERSA_CACHE", str(tmp_path / "cache"))
+    files = [save_stylegan2(tmp_path / f"{seed}.pt", seed) for seed in (0, 1)]
+    one, other = (load_generator(file) for file in files)
+    renderer, ws = Renderer(one), one.sample([1])
+    for fast, slow in (
+        (renderer.full(ws), one.synthesize(ws)),
+        (renderer.preview(ws), one.preview(ws)),
+    ):
+        assert fast.shape == slow.shape
+        assert (fast - slow).abs().max() < 1e-5 * slow.abs().max()
+    assert Renderer(one)._saved_full() == renderer._saved_full()
+    assert Renderer(other)._saved_full() != renderer._saved_full()

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_checkpoints import stylegan2_tensors
 from torch import Tensor
 
 from facersa.errors import CheckpointError
 from facersa.generator.stylegan2 import (
     StyleGAN2,
-    config_f_channels,
     load_stylegan2,
     low_pass,
     upsample,
@@ -26,46 +26,8 @@ W_DIM = 7
 LAYERS = 3
 
 
-def checkpoint_tensors(seed: int = 0) -> dict[str, Tensor]:
-    """Random tensors under the names and shapes of a rosinality generator."""
-    stream = torch.Generator().manual_seed(seed)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=stream)
-
-    def conv(name: str, inputs: int, outputs: int, kernel: int) -> dict[str, Tensor]:
-        return {
-            f"{name}.weight": random(1, outputs, inputs, kernel, kernel),
-            f"{name}.modulation.weight": random(inputs, W_DIM),
-            f"{name}.modulation.bias": 1 + random(inputs),
-        }
-
-    def styled(name: str, inputs: int, outputs: int) -> dict[str, Tensor]:
-        return conv(f"{name}.conv", inputs, outputs, 3) | {
-            f"{name}.noise.weight": random(1),
-            f"{name}.activate.bias": random(outputs),
-        }
-
-    def rgb(name: str, inputs: int) -> dict[str, Tensor]:
-        return conv(f"{name}.conv", inputs, 3, 1) | {f"{name}.bias": random(1, 3, 1, 1)}
-
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    kernel = torch.outer(taps, taps) / 16
-    state: dict[str, Tensor] = {}
-    for i in range(1, LAYERS + 1):
-        state[f"style.{i}.weight"] = random(W_DIM, W_DIM) * 100
-        state[f"style.{i}.bias"] = random(W_DIM) * 10
-    state["input.input"] = random(1, CHANNELS[0], 4, 4)
-    state |= styled("conv1", CHANNELS[0], CHANNELS[0]) | rgb("to_rgb1", CHANNELS[0])
-    for i, width in enumerate(CHANNELS[1:]):
-        state |= styled(f"convs.{2 * i}", CHANNELS[i], width)
-        state |= styled(f"convs.{2 * i + 1}", width, width) | rgb(f"to_rgbs.{i}", width)
-        state[f"convs.{2 * i}.conv.blur.kernel"] = kernel
-        state[f"to_rgbs.{i}.upsample.kernel"] = kernel
-    for i in range(2 * len(CHANNELS) - 1):
-        side = 4 * 2 ** ((i + 1) // 2)
-        state[f"noises.noise_{i}"] = random(1, 1, side, side)
-    return state
+def checkpoint_tensors() -> dict[str, Tensor]:
+    return stylegan2_tensors(CHANNELS, W_DIM, LAYERS)
 
 
 def slow_filter(x: np.ndarray, first: int, size: int) -> np.ndarray:
@@ -281,23 +243,14 @@ def test_a_part_that_does_not_fit_is_refused(
     assert "\n" not in str(caught.value)
 
 
-def test_config_f_is_the_published_size() -> None:
-    channels = config_f_channels(1024)
-    assert channels == (512, 512, 512, 512, 512, 256, 128, 64, 32)
-    assert config_f_channels(256, multiplier=1)[-3:] == (256, 128, 64)
+def test_configuration_f_is_of_the_published_size() -> None:
     with torch.device("meta"):
-        model = StyleGAN2(channels)
+        model = StyleGAN2((512, 512, 512, 512, 512, 256, 128, 64, 32))
     assert (model.num_ws, model.resolution, model.w_dim) == (18, 1024, 512)
     # Karras et al. 2020, table 1: 30 M parameters, here without the mapping.
     painting = sum(p.numel() for p in model.convs.parameters())
     painting += sum(p.numel() for p in model.rgbs.parameters())
     assert 28.0e6 < painting < 28.7e6
-
-
-@pytest.mark.parametrize("bad", [0, 4, 48])
-def test_config_f_refuses_other_sides(bad: int) -> None:
-    with pytest.raises(ValueError, match="power of two"):
-        config_f_channels(bad)
 
 
 def test_upsampling_keeps_a_constant_picture_inside_and_the_mean_of_any() -> None:
@@ -354,27 +307,6 @@ def test_the_gradient_is_right() -> None:
     assert torch.autograd.gradcheck(
         lambda x: model.synthesize(x).mean((2, 3)), ws, fast_mode=True
     )
-
-
-def test_truncation_and_broadcast() -> None:
-    model = small()
-    model.w_avg.copy_(torch.randn(W_DIM))
-    w = torch.randn(5, W_DIM)
-    assert torch.allclose(model.truncate(w, 1.0), w, atol=1e-6)
-    assert torch.equal(model.truncate(w, 0.0), model.w_avg.expand(5, -1))
-    half = model.truncate(w, 0.5)
-    assert torch.allclose(half, (w + model.w_avg) / 2, atol=1e-6)
-    ws = model.broadcast(half)
-    assert ws.shape == (5, model.num_ws, W_DIM)
-    assert (ws == half[:, None]).all()
-
-
-def test_a_sample_does_not_depend_on_its_company() -> None:
-    model = small()
-    together = model.sample([3, 8], psi=0.6)
-    assert together.shape == (2, model.num_ws, W_DIM)
-    assert torch.allclose(together[1:], model.sample([8], psi=0.6), atol=1e-6)
-    assert not torch.allclose(together[0], together[1])
 
 
 def test_the_preview_is_a_smaller_picture() -> None:

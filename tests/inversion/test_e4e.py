@@ -16,97 +16,36 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_checkpoints import (
+    BLOCKS,
+    OPTIONS,
+    WIDTHS,
+    encoder_shapes,
+    encoder_tensors,
+    stylegan2_tensors,
+)
 from torch import Tensor
 
 from facersa.cipher.password import Password
 from facersa.cipher.rotation import RotationCipher
 from facersa.errors import CheckpointError
 from facersa.generator.statistics import WStatistics
-from facersa.generator.stylegan2 import StyleGAN2, _names
+from facersa.generator.stylegan2 import StyleGAN2
 from facersa.inversion.e4e import E4EEncoder, grow_and_add, load_e4e
 from facersa.photo.images import resize
 
-BLOCKS = (3, 4, 14, 3)
 FIRSTS, TAPS = (0, 3, 7, 21), (6, 20, 23)  # of the published trunk, 0-based
-WIDTHS = (16, 18, 33, 48)  # all different: a mix-up of stages cannot pass
 W_DIM = 8
 CHANNELS = (6, 5, 4, 4, 3)  # of the generator, up to a side of 64
 ROWS = 2 * len(CHANNELS)
-OPTIONS = {"encoder_type": "Encoder4Editing", "start_from_latent_avg": True}
-
-Shapes = dict[str, tuple[int, ...]]
 
 
-def encoder_shapes(
-    blocks: tuple[int, ...], widths: tuple[int, ...], rows: int, w_dim: int
-) -> Shapes:
-    """Names and shapes under "encoder." of an e4e checkpoint."""
-    shapes: Shapes = {}
-
-    def norm(name: str, width: int) -> None:
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            shapes[f"{name}.{part}"] = (width,)
-        shapes[f"{name}.num_batches_tracked"] = ()
-
-    shapes["input_layer.0.weight"] = (widths[0], 3, 3, 3)
-    norm("input_layer.1", widths[0])
-    shapes["input_layer.2.weight"] = (widths[0],)
-    number, before = 0, widths[0]
-    for count, width in zip(blocks, widths, strict=True):
-        for _ in range(count):
-            name = f"body.{number}"
-            if before != width:
-                shapes[f"{name}.shortcut_layer.0.weight"] = (width, before, 1, 1)
-                norm(f"{name}.shortcut_layer.1", width)
-            norm(f"{name}.res_layer.0", before)
-            shapes[f"{name}.res_layer.1.weight"] = (width, before, 3, 3)
-            shapes[f"{name}.res_layer.2.weight"] = (width,)
-            shapes[f"{name}.res_layer.3.weight"] = (width, width, 3, 3)
-            norm(f"{name}.res_layer.4", width)
-            shapes[f"{name}.res_layer.5.fc1.weight"] = (width // 16, width, 1, 1)
-            shapes[f"{name}.res_layer.5.fc2.weight"] = (width, width // 16, 1, 1)
-            number, before = number + 1, width
-    for row in range(rows):
-        halvings = 4 if row < 3 else 5 if row < 7 else 6
-        for i in range(halvings):
-            inputs = w_dim if i else widths[3]
-            shapes[f"styles.{row}.convs.{2 * i}.weight"] = (w_dim, inputs, 3, 3)
-            shapes[f"styles.{row}.convs.{2 * i}.bias"] = (w_dim,)
-        shapes[f"styles.{row}.linear.weight"] = (w_dim, w_dim)
-        shapes[f"styles.{row}.linear.bias"] = (w_dim,)
-    for i, width in ((1, widths[2]), (2, widths[1])):
-        shapes[f"latlayer{i}.weight"] = (widths[3], width, 1, 1)
-        shapes[f"latlayer{i}.bias"] = (widths[3],)
-    return shapes
-
-
-def encoder_tensors(
-    blocks: tuple[int, ...] = BLOCKS, rows: int = ROWS, seed: int = 0
-) -> dict[str, Tensor]:
-    """Random tensors, of a size that keeps signals about one through all layers."""
-    stream = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for name, shape in encoder_shapes(blocks, WIDTHS, rows, W_DIM).items():
-        value = torch.randn(shape, generator=stream)
-        if name.endswith("num_batches_tracked"):
-            value = torch.tensor(7)
-        elif name.endswith("running_var"):
-            value = 0.5 + value.square()
-        elif len(shape) == 1 and name.endswith("weight"):
-            value = 0.5 + 0.2 * value  # batch norm and PReLU
-        elif len(shape) == 4:
-            value = value * math.sqrt(2 / value[0].numel())
-        elif not name.endswith("linear.weight"):
-            value = value * 0.3
-        tensors[name] = value
-    return tensors
+def tiny(blocks: tuple[int, ...] = BLOCKS, rows: int = ROWS) -> dict[str, Tensor]:
+    return encoder_tensors(blocks, WIDTHS, rows, W_DIM)
 
 
 def decoder_tensors() -> dict[str, Tensor]:
-    """A tiny StyleGAN2 under the names of the checkpoint."""
-    torch.manual_seed(1)
-    state = StyleGAN2(CHANNELS, w_dim=W_DIM, mapping_layers=2).state_dict()
-    return {theirs: state[ours] for ours, theirs in _names(len(CHANNELS), 2)}
+    return stylegan2_tensors(CHANNELS, W_DIM, layers=2)
 
 
 def mean_code() -> Tensor:
@@ -115,7 +54,7 @@ def mean_code() -> Tensor:
 
 
 def content(**changes: Any) -> dict[str, Any]:
-    state = {f"encoder.{name}": value for name, value in encoder_tensors().items()}
+    state = {f"encoder.{name}": value for name, value in tiny().items()}
     state |= {f"decoder.{name}": value for name, value in decoder_tensors().items()}
     whole = {"state_dict": state, "latent_avg": mean_code(), "opts": OPTIONS}
     return whole | changes
@@ -227,7 +166,7 @@ def test_the_codes_are_those_of_the_slow_reference(
     encoder, _ = networks
     images = faces(2)
     ws = encoder(images)
-    wanted = slow_codes(encoder_tensors(), images, mean_code())
+    wanted = slow_codes(tiny(), images, mean_code())
     assert ws.shape == (2, ROWS, W_DIM) and ws.dtype == torch.float32
     found = wanted - mean_code()
     # The comparison says something: signals of about one, rows and faces that differ.
@@ -344,7 +283,7 @@ def test_options_come_in_any_form(
 def test_other_depths_are_read_from_the_file(tmp_path: Path) -> None:
     state = content()["state_dict"]
     state = {k: v for k, v in state.items() if not k.startswith("encoder.")}
-    tensors = encoder_tensors(blocks=(1, 2, 1, 3))
+    tensors = tiny(blocks=(1, 2, 1, 3))
     state |= {f"encoder.{name}": value.half() for name, value in tensors.items()}
     encoder, _ = load(tmp_path / "other.pt", state_dict=state)
     assert (len(encoder.body), encoder.taps) == (7, (2, 3, 6))
@@ -387,9 +326,9 @@ def test_a_part_that_does_not_fit_is_refused(
     ("changes", "found"),
     [
         ({"opts": OPTIONS | {"encoder_type": "GradualStyleEncoder"}}, "GradualStyle"),
-        ({"latent_avg": None}, "found none"),
-        ({"latent_avg": torch.zeros(ROWS + 2, W_DIM)}, r"found \(12, 8\)"),
-        ({"state_dict": {}}, "found latent_avg, opts, state_dict"),
+        ({"latent_avg": None}, "got none"),
+        ({"latent_avg": torch.zeros(ROWS + 2, W_DIM)}, r"got \(12, 8\)"),
+        ({"state_dict": {}}, "got latent_avg, opts, state_dict"),
         ({"state_dict": {"decoder.a": torch.zeros(2)}}, '"encoder." tensors'),
         ({"state_dict": {"encoder.a": torch.zeros(2)}}, r"stages of \[\] and 0 heads"),
     ],
@@ -402,15 +341,15 @@ def test_another_file_is_refused(
 
 
 def test_an_encoder_for_another_generator_is_refused(tmp_path: Path) -> None:
-    tensors = encoder_tensors(rows=ROWS + 2)
+    tensors = tiny(rows=ROWS + 2)
     state = {f"encoder.{name}": value for name, value in tensors.items()}
     state |= {f"decoder.{name}": value for name, value in decoder_tensors().items()}
-    with pytest.raises(CheckpointError, match=r"expected \(10, 8\).*found \(12, 8\)"):
+    with pytest.raises(CheckpointError, match=r"expected \(10, 8\).*got \(12, 8\)"):
         load(tmp_path / "rows.pt", state_dict=state, latent_avg=mean_code()[0])
 
 
 def test_a_file_without_its_generator_is_refused(tmp_path: Path) -> None:
-    tensors = encoder_tensors()
+    tensors = tiny()
     state = {f"encoder.{name}": value for name, value in tensors.items()}
     with pytest.raises(CheckpointError, match="StyleGAN2"):
         load(tmp_path / "half.pt", state_dict=state)
@@ -436,7 +375,7 @@ def test_the_exact_cipher_works_on_its_codes(
 ) -> None:
     """The recipe of the module, from photograph to face and back."""
     encoder, generator = networks
-    statistics = WStatistics.of_generator(generator, samples=4096)
+    statistics = WStatistics.measure(generator, samples=4096)
     cipher = RotationCipher(statistics, context=ROWS - 1)
     password = Password.random(seed=3)
     ws = encoder(faces(2))

@@ -7,10 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.openvino import Renderer
 from facersa.generator.statistics import WStatistics
-from facersa.inversion.encoder import Encoder, LinearRead, Pyramid, load_encoder
+from facersa.inversion.encoder import (
+    Encoder,
+    LinearRead,
+    Pyramid,
+    load_encoder,
+    refine,
+)
 from facersa.inversion.trunk import (
     CHANNELS,
     FACE_BOX,
@@ -147,8 +153,8 @@ def test_what_no_painted_face_has_moves_the_read_no_further() -> None:
     assert not torch.equal(read.read(far), read.read(0.9 * far))
 
 
-def test_looking_again_undoes_what_the_reading_shrinks() -> None:
-    """An encoder that reads half of everything finds the whole, step by step."""
+def test_refining_undoes_the_shrinkage_of_the_encoder() -> None:
+    """The error of an encoder that predicts half of everything falls step by step."""
     encoder = Encoder(nn.Identity(), Shrinking(), WStatistics.load())  # type: ignore[arg-type]
     true = torch.zeros(2, 16, 512)
     true[:, :, :3] = torch.tensor([[0.8, -0.5, 0.3], [-0.7, 0.2, 0.6]])[:, None]
@@ -158,17 +164,16 @@ def test_looking_again_undoes_what_the_reading_shrinks() -> None:
         return colour[:, :, None, None].expand(-1, -1, 64, 64)
 
     picture = paint(encoder.unwhiten(true))
-    told = paint(encoder(picture))
-    torch.testing.assert_close(told, picture / 2)
-    assert torch.equal(encoder.look_again(picture, paint, looks=0), encoder(picture))
-    for looks in (1, 3, 6):  # each leaves three quarters of the error
-        found = paint(encoder.look_again(picture, paint, looks=looks))
-        expected = picture * (1 - 0.5 * 0.75**looks)
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(paint(encoder(picture)), picture / 2)
+    codes = refine(encoder, picture, paint, rounds=6)
+    assert torch.equal(codes[0], encoder(picture)) and len(codes) == 7
+    for step, ws in enumerate(codes):  # each leaves three quarters of the error
+        expected = picture * (1 - 0.5 * 0.75**step)
+        torch.testing.assert_close(paint(ws), expected, rtol=0, atol=1e-4)
 
 
 class Shrinking(nn.Module):
-    """Reads half of what ``paint`` paints."""
+    """Predicts half of what ``paint`` paints."""
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         z = torch.zeros(len(picture), 16, 512)

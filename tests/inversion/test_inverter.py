@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from tiny_checkpoints import save_e4e, save_stylegan2
 
-from facersa.generator.mobile_stylegan import Generator
+from facersa.errors import FaceRSAError
+from facersa.generator.base import Generator
+from facersa.generator.mobile_stylegan import MobileStyleGAN
 from facersa.generator.openvino import Renderer
 from facersa.generator.statistics import WStatistics
-from facersa.inversion.inverter import Inverter
+from facersa.inversion import inverter as module
+from facersa.inversion.e4e import E4EEncoder
+from facersa.inversion.encoder import Encoder, refine
+from facersa.inversion.inverter import Inverter, load_backend
 from facersa.inversion.search import ProjectConfig
 from facersa.sealing.compact import CompactCode
 
@@ -68,10 +75,8 @@ def test_the_closest_guess_is_the_closest_of_all(
     chosen = set()
     for face in (clear, odd):
         closest = inverter.closest_guess(face)
-        others = [
-            inverter.encoder.look_again(face, generator.preview, looks)
-            for looks in range(3)
-        ]
+        assert inverter.encoder is not None
+        others = refine(inverter.encoder, face, generator.preview, 2)
         others.append((others[1] + others[1].mean(1, keepdim=True)) / 2)
         far = [_distance(inverter, ws, face) for ws in others]
         assert _distance(inverter, closest, face) == pytest.approx(min(far), rel=0.02)
@@ -86,3 +91,63 @@ def _distance(inverter: Inverter, ws: torch.Tensor, face: torch.Tensor) -> float
 
 def _small(face: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.adaptive_avg_pool2d(face, 256)
+
+
+def _inverter(path: Path) -> Inverter:
+    return Inverter(*load_backend(path))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inverter: Inverter) -> Path:
+    """An empty cache for statistics and traces; judges come from the usual one."""
+    judges = (inverter.identity, inverter.lpips)
+    monkeypatch.setattr(module, "load_identity", lambda device: judges[0])
+    monkeypatch.setattr(module, "load_lpips", lambda name, device: judges[1])
+    monkeypatch.setenv("FACERSA_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_the_encoder_of_an_e4e_file_makes_the_guess(cache: Path) -> None:
+    inverter = _inverter(save_e4e(cache / "e4e.pt"))
+    generator, encoder = inverter.generator, inverter.encoder
+    assert isinstance(encoder, E4EEncoder) and generator.num_ws == 18
+    face = generator.synthesize(generator.sample([1])).clamp(-1, 1)
+    guess = inverter.guess(face)
+    assert torch.equal(guess, encoder(face))
+    closest = inverter.find(face, config=ProjectConfig(steps=0))
+    assert closest.shape == (1, 18, 16)
+    assert _distance(inverter, closest, face) <= _distance(inverter, guess, face)
+    ws = inverter.find(face, config=ProjectConfig(steps=3), progress=False)
+    assert (ws - guess).norm() > 0.01
+    again = inverter.find(face, config=ProjectConfig(steps=3), progress=False)
+    assert torch.equal(ws, again)
+
+
+def test_without_an_encoder_a_search_starts_from_nothing(cache: Path) -> None:
+    inverter = _inverter(save_stylegan2(cache / "stylegan2.pt"))
+    assert inverter.encoder is None
+    generator = inverter.generator
+    face = generator.synthesize(generator.sample([1])).clamp(-1, 1)
+    config = ProjectConfig(steps=8, candidates=4)
+    ws = inverter.find(face, config=config, progress=False)
+    assert ws.shape == (1, 18, 16)
+    mean = generator.broadcast(generator.w_avg[None])
+    assert _distance(inverter, ws, face) < _distance(inverter, mean, face)
+    with pytest.raises(FaceRSAError, match="no encoder.*give 1 step or more"):
+        inverter.find(face, config=ProjectConfig(steps=0))
+    with pytest.raises(FaceRSAError, match="no encoder"):
+        inverter.guess(face)
+
+
+def test_the_encoder_of_another_program_is_left_out(tmp_path: Path) -> None:
+    path = save_e4e(tmp_path / "psp.pt")
+    content = torch.load(path, weights_only=True)
+    content["opts"] = {"encoder_type": "GradualStyleEncoder"}
+    torch.save(content, path)
+    generator, encoder = load_backend(path)
+    assert generator.num_ws == 18 and encoder is None
+
+
+def test_without_a_file_the_shipped_networks_are_used(inverter: Inverter) -> None:
+    assert isinstance(inverter.generator, MobileStyleGAN)
+    assert isinstance(inverter.encoder, Encoder)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from facersa.errors import ImageError
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.openvino import Renderer
 from facersa.inversion.search import (
     ProjectConfig,

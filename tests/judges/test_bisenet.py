@@ -59,6 +59,16 @@ def test_a_local_file_gives_the_same_network(network: BiSeNet, file: Path) -> No
     torch.testing.assert_close(shares.sum(1), torch.ones(2, 64, 64))
 
 
+def test_the_background_is_the_first_of_the_parts(network: BiSeNet) -> None:
+    image = torch.rand(1, 3, 256, 256) * 2 - 1
+    with torch.no_grad():
+        network.conv_out.conv_out.weight[0] += 0.01
+        background, parts = network.background(image), network(image)
+        network.conv_out.conv_out.weight[0] -= 0.01
+    assert background.shape == (1, 1, 64, 64)
+    assert torch.equal(background, parts[:, :1])
+
+
 def test_shares_follow_the_picture(network: BiSeNet) -> None:
     image = torch.zeros(1, 3, 256, 256, requires_grad=True)
     network(image)[:, 0].mean().backward()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from facersa.assets.registry import asset_path
 from facersa.errors import AssetError, ImageError
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.judges import networks as judges
 from facersa.judges.heldout import HeldOutIdentity, load_held_out_identity
 from facersa.judges.networks import Detector, FrozenNetwork, IdentityJudge

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics, cosine_basis
 from facersa.judges.networks import load_identity, load_lpips
 from facersa.sealing.compact import MAX_DEPTH, CompactCode, make_compact, photo_widths

@@ -12,7 +12,7 @@ from PIL import Image
 
 from facersa.cipher.password import Secrets
 from facersa.errors import ImageError, SealedError
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.inversion.search import project_config
 from facersa.judges.metrics import psnr
 from facersa.photo.images import decode_image, jpeg_bytes, png_bytes, resize

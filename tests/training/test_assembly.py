@@ -12,7 +12,7 @@ from torch.nn.functional import leaky_relu
 from facersa.cipher.base import SLOPE
 from facersa.cipher.catalogue import RingConfig, RingMapper, load_mapper
 from facersa.cipher.modulation import MapperConfig, Modulation, ModulationMapper
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.training.assembly import FORM, _bend, _write, become_ring, pieces, zigzag
 from facersa.training.chains import fresh_codes, summed_codes
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from facersa.cipher.rotation import RotationCipher
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.people import training_codes, varied_codes
 from facersa.training.augment import (
     CHANGES,

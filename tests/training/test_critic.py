@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.judges.networks import load_identity
 from facersa.training.critic import TEXTURE, Critic, Texture
 

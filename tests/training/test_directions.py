@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from facersa.cipher.ring import RingConfig, RingMapper
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.judges.networks import load_identity, load_landmarks
 from facersa.training.directions import identity_directions, slopes
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from facersa.errors import CheckpointError
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.inversion.encoder import Pyramid
 from facersa.judges.networks import load_identity, load_lpips
 from facersa.training.encoder import EncoderTask, RowJudge

@@ -6,7 +6,7 @@ import torch
 
 from facersa.cipher.catalogue import RingMapper, SteeredMapper
 from facersa.cipher.modulation import ModulationMapper
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics, whitening
 from facersa.training.chains import altered_codes, fresh_codes, summed_codes
 from facersa.training.imitation import imitation_loss

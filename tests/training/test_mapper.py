@@ -14,7 +14,7 @@ from torch import Tensor
 
 from facersa.cipher.catalogue import MAPPERS, SteeredMapper, build_mapper, load_teacher
 from facersa.errors import CheckpointError
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.parts import load_parser
 from facersa.judges.bisenet import BiSeNet
 from facersa.judges.networks import load_identity, load_landmarks, load_lpips

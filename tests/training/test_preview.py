@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facersa.generator.mobile_stylegan import Generator, load_generator
+from facersa.generator.base import Generator
+from facersa.generator.load import load_generator
 from facersa.judges.networks import load_identity
 from facersa.people import varied_codes
 from facersa.training.loop import PRESETS, train

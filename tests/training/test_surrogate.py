@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from facersa.errors import CheckpointError
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics
 from facersa.judges.networks import load_identity, load_landmarks
 from facersa.training.surrogate import (
