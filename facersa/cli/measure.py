@@ -57,6 +57,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
             name=_describe(cipher),
             n=options.n,
             seed=options.seed,
+            stratum="W" if photos else options.stratum,
             psi=1.0 if photos else options.psi,
             inversions=inversions,
             fits=options.fit,
@@ -101,6 +102,7 @@ def _inversions(
         Inverter(generator),
         pictures,
         codes=codes,
+        stratum=options.stratum,
         psi=options.psi,
         what=f"generated people, {options.stratum}, psi {options.psi}",
     )
@@ -126,7 +128,8 @@ def _describe(cipher: RotationCipher | Mapper) -> str:
 
 def run_localise(options: argparse.Namespace) -> None:
     """Measure what each row of the code decides."""
-    from facersa.evaluation.localisation import localise, table
+    from facersa.evaluation.localisation import localise
+    from facersa.evaluation.results import table
     from facersa.generator.mobile_stylegan import load_generator
 
     output = check_output(options.json) if options.json else None
@@ -143,7 +146,8 @@ def run_localise(options: argparse.Namespace) -> None:
 def run_ablate(options: argparse.Namespace) -> None:
     """Measure what each choice in the paper's mapper does."""
     from facersa.cipher.catalogue import load_teacher
-    from facersa.evaluation.ablation import ablate, table
+    from facersa.evaluation.ablation import ablate
+    from facersa.evaluation.results import table
     from facersa.generator.mobile_stylegan import load_generator
 
     output = check_output(options.json) if options.json else None

@@ -1,9 +1,9 @@
-"""BiSeNet face parsing (Yu et al. 2018), for who has its weights.
+"""BiSeNet face parsing (Yu et al. 2018), for users who have its checkpoint.
 
 The network of the usual public checkpoint: 19 parts of a face, trained on
 CelebAMask-HQ, whose annotations are for non-commercial research. No package carries
 the weights, so they are read from a local file. Without one, training uses the
-clusters of ``parsing``, under their own name.
+clusters of ``generator.parts``, under their own name.
 
 Names of layers are those of the checkpoint. Two further heads in it serve its own
 training only and are left out.
@@ -46,7 +46,7 @@ class ConvBNReLU(nn.Module):
 
 
 class AttentionRefinement(nn.Module):
-    """Features, each channel weighed by what the whole picture says of it."""
+    """Features, each channel scaled by a function of its mean over the picture."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class AttentionRefinement(nn.Module):
 
 
 class ContextPath(nn.Module):
-    """A ResNet-18, and its deep features brought back to 1/8 of the picture's side."""
+    """A ResNet-18, and its deep features upsampled to 1/8 of the picture's side."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class ContextPath(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Details and context, joined and weighed."""
+    """Details and context, concatenated and mixed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class FeatureFusion(nn.Module):
 
 
 class Output(nn.Module):
-    """Features to one number for each part."""
+    """Features to logits of the parts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class Output(nn.Module):
 
 
 class BiSeNet(nn.Module):
-    """Pictures (B, 3, R, R) in [-1, 1] to shares of parts (B, 19, 64, 64)."""
+    """Pictures (B, 3, R, R) in [-1, 1] to probabilities of parts (B, 19, 64, 64)."""
 
     mean: Tensor
     std: Tensor
@@ -133,7 +133,7 @@ class BiSeNet(nn.Module):
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Parse ``image``; shares of the parts sum to one at each place."""
+        """Parse ``image``; the probabilities sum to one at each place."""
         check_shape(image, None, 3, None, None, name="image")
         x = (resize(image, SIDE) * 0.5 + 0.5 - self.mean) / self.std
         return self.conv_out(self.ffm(*self.cp(x))).softmax(1)
@@ -158,6 +158,6 @@ def load_bisenet(path: str | Path, device: str | torch.device = "cpu") -> BiSeNe
         reason = str(error).strip().splitlines()[-1].strip()
         raise CheckpointError(
             f"{path} does not hold the 19-part BiSeNet ({reason[:120]}); give the file "
-            "of its state dictionary."
+            "with its state dictionary."
         ) from error
     return network.to(device).eval().requires_grad_(False)

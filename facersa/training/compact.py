@@ -11,7 +11,7 @@ from torch import Tensor
 from facersa.generator.mobile_stylegan import Generator, load_generator
 from facersa.generator.statistics import WStatistics, cosine_basis
 from facersa.judges.networks import IdentityJudge, load_identity, load_lpips
-from facersa.people import sample_stratum
+from facersa.people import FITTED, sample_stratum
 from facersa.sealing.compact import CompactCode, make_compact, photo_widths
 
 
@@ -62,7 +62,10 @@ def train_compact(num_bits: int, *, people: int = 24) -> CompactCode:
     codes = torch.cat(
         [
             sample_stratum(generator, stratum, 0.85, half, first_seed=first)
-            for stratum, first in (("W", 910_000), ("row-mixed", 911_000))
+            for stratum, first in (
+                ("W", FITTED.start + 10_000),
+                ("row-mixed", FITTED.start + 11_000),
+            )
         ]
     )
     shown = visibility(generator, codes, load_identity(), load_lpips("alex"))

@@ -8,7 +8,7 @@ import torch
 from facersa.cipher.catalogue import SteeredMapper
 from facersa.cipher.password import Password
 from facersa.cipher.rotation import RotationCipher
-from facersa.evaluation.attacks import copy_row, tell_apart, typicality
+from facersa.evaluation.attacks import classifier_accuracy, copy_row, typicality
 from facersa.generator.mobile_stylegan import Generator
 from facersa.generator.statistics import WStatistics
 
@@ -26,16 +26,16 @@ def test_an_edited_row_is_no_source() -> None:
         copy_row(torch.zeros(1, 16, 512), (5, 6), 5)
 
 
-def test_telling_apart_finds_a_mark_and_nothing_where_there_is_none() -> None:
+def test_a_classifier_detects_a_mark_and_is_at_chance_without_one() -> None:
     plain, encrypted = torch.randn(2, 40, 200)
-    chance = tell_apart(plain, encrypted)
+    chance = classifier_accuracy(plain, encrypted)
     assert chance.shape == (40,) and set(chance.tolist()) <= {0.0, 0.5, 1.0}
     assert 0.3 < chance.mean() < 0.7
     marked = encrypted.clone()
     marked[:, :20] += 1.5
-    assert tell_apart(plain, marked).mean() > 0.95
+    assert classifier_accuracy(plain, marked).mean() > 0.95
     with pytest.raises(ValueError, match="2 people"):
-        tell_apart(plain[:1], encrypted[:1])
+        classifier_accuracy(plain[:1], encrypted[:1])
 
 
 @pytest.mark.parametrize("kind", ["rotation", "steered"])

@@ -1,4 +1,4 @@
-"""The held-out judges on their own; test_judges compares both families."""
+"""The held-out judge on its own; test_networks compares both families."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from facersa.judges import heldout
-from facersa.judges import networks as judges
+from facersa.judges import networks
 from facersa.judges.heldout import HeldOutIdentity, load_held_out_identity
+from facersa.photo import faces
 from facersa.photo.square import crop
 
 
@@ -26,13 +26,14 @@ def face(astronaut: Tensor) -> Tensor:
 
 
 def test_points_of_the_model_face_give_its_rotation_back() -> None:
-    turn = judges._turn(torch.tensor([0.3]), 1) @ judges._turn(torch.tensor([-0.2]), 0)
-    model = torch.tensor(list(heldout.RIGID_POINTS.values()), dtype=torch.float32)
+    yaw, pitch = torch.tensor([0.3]), torch.tensor([-0.2])
+    turn = networks._rotation(yaw, 1) @ networks._rotation(pitch, 0)
+    model = torch.tensor(list(faces.RIGID_POINTS.values()), dtype=torch.float32)
     placed = model @ turn[0].T + torch.tensor([5.0, -10.0, 700.0])
     points = torch.zeros(1, 68, 2)
-    seen = heldout.FOCAL_LENGTH * placed[:, :2] / placed[:, 2:] + 0.5
-    points[0, list(heldout.RIGID_POINTS)] = seen
-    found = heldout.rotations_from_points(points)
+    seen = faces.FOCAL_LENGTH * placed[:, :2] / placed[:, 2:] + 0.5
+    points[0, list(faces.RIGID_POINTS)] = seen
+    found = faces.rotations_from_points(points)
     torch.testing.assert_close(found, turn, atol=1e-3, rtol=0)
 
 
