@@ -1,8 +1,9 @@
 """Everybody who is ever drawn, and from which seeds.
 
 A seed draws one person, and each range of seeds has one purpose. Nobody who is
-evaluated was trained on, because no function here leaves the ranges it names.
-(The statistics of w are a fact about the generator: 2^18 draws of one stream.)
+evaluated was trained on: no function leaves the ranges it names, but raises
+``FaceRSAError``. (The statistics of w are a fact about the generator: 2^18 draws of
+one stream.)
 """
 
 from __future__ import annotations
@@ -25,14 +26,7 @@ TRAINED = range(1_000_000, 1_500_000)  # pools of training; first of all, the pa
 SURROGATE = range(1_500_000, 7_000_000)  # trained on too: what the surrogate learns
 CALIBRATED = range(7_000_000, 8_000_000)  # strangers who set the scales of the judges
 
-RANGES = {
-    "MEASURED": MEASURED,
-    "EVALUATED": EVALUATED,
-    "FITTED": FITTED,
-    "TRAINED": TRAINED,
-    "SURROGATE": SURROGATE,
-    "CALIBRATED": CALIBRATED,
-}
+RANGES = (MEASURED, EVALUATED, FITTED, TRAINED, SURROGATE, CALIBRATED)
 
 Stratum = Literal["W", "row-mixed"]
 
@@ -41,53 +35,36 @@ STRATA: tuple[Stratum, ...] = get_args(Stratum)
 ENCRYPTED_EVERY = 4  # one in so many of ``training_codes`` is encrypted
 
 
-def _seeds(first: int, count: int, *names: str) -> range:
-    """``count`` seeds from ``first`` on, all of them in one of the named ranges."""
+def _seeds(first: int, count: int, *ranges: range) -> range:
+    """``count`` seeds from ``first`` on, all of them in one of ``ranges``."""
     seeds = range(first, first + count)
-    if count < 1 or not any(
-        seeds[0] in RANGES[name] and seeds[-1] in RANGES[name] for name in names
-    ):
-        allowed = " or ".join(
-            f"{name} ({RANGES[name].start} to {RANGES[name].stop - 1})"
-            for name in names
-        )
+    if count < 1 or not any(seeds[0] in r and seeds[-1] in r for r in ranges):
+        allowed = " or ".join(f"{r.start} to {r.stop - 1}" for r in ranges)
         raise FaceRSAError(
-            f"cannot draw {count} people from seed {first}: these lie in {allowed}; "
-            "ask for 1 person at least, a seed from 0, and fewer in all."
+            f"cannot draw {count} people from seed {first}, seeds here lie in "
+            f"{allowed}; ask for 1 person at least, a seed from 0, and fewer in all."
         )
     return seeds
 
 
 def evaluated_seeds(seed: int, count: int) -> range:
-    """2 ``count`` seeds of ``EVALUATED`` for run number ``seed``, of its own.
-
-    Raises:
-        FaceRSAError: nobody is asked for, or more than the range holds.
-    """
-    return _seeds(EVALUATED.start + 2 * count * seed, 2 * count, "EVALUATED")
+    """2 ``count`` seeds of ``EVALUATED`` for run number ``seed``, of its own."""
+    return _seeds(EVALUATED.start + 2 * count * seed, 2 * count, EVALUATED)
 
 
 def training_seeds(seed: int, pool: int) -> range:
-    """The ``pool`` seeds of ``TRAINED`` for a training with ``seed``, of its own.
-
-    Raises:
-        FaceRSAError: nobody is asked for, or more than the range holds.
-    """
-    return _seeds(TRAINED.start + seed * pool, pool, "TRAINED")
+    """The ``pool`` seeds of ``TRAINED`` for a training with ``seed``, of its own."""
+    return _seeds(TRAINED.start + seed * pool, pool, TRAINED)
 
 
 def surrogate_seeds(part: int, count: int) -> range:
-    """The ``count`` seeds of one part of the surrogate's pool.
-
-    Raises:
-        FaceRSAError: nobody is asked for, or more than the range holds.
-    """
-    return _seeds(SURROGATE.start + part * count, count, "SURROGATE")
+    """The ``count`` seeds of one part of the surrogate's pool."""
+    return _seeds(SURROGATE.start + part * count, count, SURROGATE)
 
 
 def sample_stratum(
     generator: Generator,
-    stratum: str,
+    stratum: Stratum,
     psi: float,
     count: int,
     *,
@@ -101,13 +78,11 @@ def sample_stratum(
 
     Raises:
         ValueError: another stratum.
-        FaceRSAError: seeds outside the ranges.
     """
     if stratum not in STRATA:
         raise ValueError(f"stratum must be one of {STRATA}, got {stratum!r}.")
     persons = count if stratum == "W" else 2 * count
-    names = ("MEASURED", "EVALUATED", "FITTED", "CALIBRATED")
-    seeds = _seeds(first_seed, persons, *names)
+    seeds = _seeds(first_seed, persons, MEASURED, EVALUATED, FITTED, CALIBRATED)
     coarse = generator.sample(seeds[:count], psi)
     if stratum == "W":
         return coarse
@@ -124,12 +99,9 @@ def varied_codes(generator: Generator, count: int, seed: int) -> Tensor:
     Half are one person in every row; a quarter mix two people at a random row;
     a quarter carry a small offset of their own in every row, as codes of
     photographs do. Truncation is uniform in [0.5, 1].
-
-    Raises:
-        FaceRSAError: seeds from ``seed`` on that are not for training or its figures.
     """
     codes = []
-    for one in _seeds(seed, count, "MEASURED", "TRAINED", "SURROGATE"):
+    for one in _seeds(seed, count, MEASURED, TRAINED, SURROGATE):
         rng = torch.Generator().manual_seed(one)
         z = torch.randn(2 + generator.num_ws, generator.w_dim, generator=rng)
         kind, psi, cut = torch.rand(3, generator=rng).tolist()
@@ -162,13 +134,13 @@ def training_codes(generator: Generator, count: int, seed: int) -> Tensor:
 
 
 def people(
-    generator: Generator, kind: str, psi: float, count: int, seed: int = 0
+    generator: Generator,
+    kind: Stratum | Literal["encrypted"],
+    psi: float,
+    count: int,
+    seed: int = 0,
 ) -> Tensor:
-    """Codes (count, num_ws, 512) to evaluate: of a stratum, or "encrypted" ones of W.
-
-    Raises:
-        FaceRSAError: see ``evaluated_seeds``.
-    """
+    """Codes (count, num_ws, 512) to evaluate: of a stratum, or "encrypted" ones of W."""
     first = evaluated_seeds(seed, count).start
     if kind != "encrypted":
         return sample_stratum(generator, kind, psi, count, first_seed=first)
@@ -184,9 +156,6 @@ def draw_people(
     """People to evaluate and a donor for each: two of (count, num_ws, 512) in W.
 
     Every seed draws other people, and nobody is both person and donor.
-
-    Raises:
-        FaceRSAError: see ``evaluated_seeds``.
     """
     codes = generator.sample(evaluated_seeds(seed, count), psi)
     return codes[:count], codes[count:]
@@ -205,7 +174,7 @@ def draw_noise(
     Normal with the mean and the covariance of w, truncated by ``psi``; ``statistics``
     are those that ship unless given.
     """
-    first = _seeds(EVALUATED.start + seed, 1, "EVALUATED").start
+    first = _seeds(EVALUATED.start + seed, 1, EVALUATED).start
     random = torch.Generator().manual_seed(first)
     shape = (count, generator.num_ws, generator.w_dim)
     z = torch.randn(shape, generator=random)

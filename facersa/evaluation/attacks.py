@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-from facersa.generator.statistics import WStatistics
 
 
 def copy_row(ws: Tensor, layers: Sequence[int], source: int) -> Tensor:
@@ -31,38 +29,6 @@ def copy_row(ws: Tensor, layers: Sequence[int], source: int) -> Tensor:
     forged = ws.clone()
     forged[:, list(layers)] = ws[:, source : source + 1]
     return forged
-
-
-def typicality(
-    ws: Tensor,
-    codes: Tensor,
-    *,
-    cipher: Callable[[Tensor, Tensor], Tensor],
-    layers: Sequence[int],
-    statistics: WStatistics,
-) -> Tensor:
-    """How far from a typical code each guessed password leaves an edited *code*.
-
-    A cipher that pushes away from the person, or shifts by a password, makes its
-    codes longer, and every wrong guess longer still. So whoever holds the edited
-    code in clear can rank passwords by the length they give: the right one comes
-    first. A plain rotation (kappa 0) preserves all lengths and reveals nothing.
-
-    Args:
-        ws: (1, rows, D) edited code.
-        codes: (P, N) guesses, each applied as it is: pass the codes of d.
-        cipher: ``cipher(ws, code) -> ws``.
-        layers: the rows that it edits.
-        statistics: of w.
-
-    Returns:
-        (P,) mean whitened length of the edited rows; the shortest is the best guess.
-    """
-    lengths = [
-        statistics.whiten(cipher(ws, code[None])[0, list(layers)]).norm(dim=-1).mean()
-        for code in codes
-    ]
-    return torch.stack(lengths)
 
 
 def classifier_accuracy(

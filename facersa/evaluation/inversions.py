@@ -22,6 +22,7 @@ from facersa.generator.statistics import WStatistics
 from facersa.inversion.inverter import Inverter
 from facersa.inversion.search import ProjectConfig
 from facersa.judges.panel import Panel
+from facersa.people import Stratum
 from facersa.photo.images import from_uint8, resize, to_uint8
 from facersa.sealing.compact import CompactCode
 
@@ -55,7 +56,7 @@ def fidelity(
     pictures: Sequence[Tensor],
     *,
     codes: Tensor | None = None,
-    stratum: str = "W",
+    stratum: Stratum = "W",
     psi: float = 1.0,
     ways: Mapping[str, Way] = WAYS,
     what: str = "photographs",

@@ -23,7 +23,7 @@ from facersa.evaluation.results import Key, head, rows
 from facersa.generator.mobile_stylegan import Generator
 from facersa.generator.openvino import Renderer
 from facersa.judges.panel import Figures, Panel, Report
-from facersa.people import people
+from facersa.people import Stratum, people
 
 ROUNDING = 1e-5  # in w
 
@@ -151,7 +151,7 @@ def evaluate(
     codes: Tensor | None = None,
     n: int = 64,
     seed: int = 0,
-    stratum: str = "W",
+    stratum: Stratum = "W",
     psi: float = 0.85,
     layers: tuple[int, ...] = (),
     panel: Panel | None = None,

@@ -28,7 +28,7 @@ from facersa.inversion.inverter import Inverter
 from facersa.inversion.search import ProjectConfig
 from facersa.judges.calibration import JUDGES
 from facersa.judges.panel import Panel, Report
-from facersa.people import people
+from facersa.people import Stratum, people
 from facersa.photo.images import (
     decode_image,
     from_uint8,
@@ -143,7 +143,7 @@ def from_pixels(
     name: str = "rotation",
     n: int = 16,
     seed: int = 0,
-    stratum: str = "W",
+    stratum: Stratum = "W",
     psi: float = 0.85,
     inversions: list[Inversion] | None = None,
     fits: int = 0,
@@ -234,7 +234,11 @@ def from_pixels(
                 for kind in (IN_W, IN_W_WRONG)
             )
             values["pixels", IN_W, "nearer", None].append(float(near < far))
-    settings = {"n": len(inversions), "stratum": stratum, "psi": psi}
-    settings["changes"] = list(CHANGES)
+    settings = {
+        "n": len(inversions),
+        "stratum": stratum,
+        "psi": psi,
+        "changes": list(CHANGES),
+    }
     start = head("pixels", cipher=name, settings=settings, seed=seed)
     return start | {"rows": rows(values)}

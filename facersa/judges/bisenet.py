@@ -11,6 +11,7 @@ training only and are left out.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -32,17 +33,11 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, on [0, 
 UNUSED = ("conv_out16.", "conv_out32.", "cp.resnet.fc.")
 
 
-class ConvBNReLU(nn.Module):
+def conv_bn_relu(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     """Convolution without bias, batch norm, ReLU."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-        self.bn = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, outputs, H, W)."""
-        return F.relu(self.bn(self.conv(x)))
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    layers = {"conv": conv, "bn": nn.BatchNorm2d(outputs), "relu": nn.ReLU()}
+    return nn.Sequential(OrderedDict(layers))
 
 
 class AttentionRefinement(nn.Module):
@@ -50,7 +45,7 @@ class AttentionRefinement(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv = ConvBNReLU(inputs, outputs, 3)
+        self.conv = conv_bn_relu(inputs, outputs, 3)
         self.conv_atten = nn.Conv2d(outputs, outputs, 1, bias=False)
         self.bn_atten = nn.BatchNorm2d(outputs)
 
@@ -70,9 +65,9 @@ class ContextPath(nn.Module):
         self.resnet.fc = nn.Identity()
         self.arm16 = AttentionRefinement(256, 128)
         self.arm32 = AttentionRefinement(512, 128)
-        self.conv_head32 = ConvBNReLU(128, 128, 3)
-        self.conv_head16 = ConvBNReLU(128, 128, 3)
-        self.conv_avg = ConvBNReLU(512, 128, 1)
+        self.conv_head32 = conv_bn_relu(128, 128, 3)
+        self.conv_head16 = conv_bn_relu(128, 128, 3)
+        self.conv_avg = conv_bn_relu(512, 128, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, S, S) to details and context, (B, 128, S / 8, S / 8) each."""
@@ -93,7 +88,7 @@ class FeatureFusion(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.convblk = ConvBNReLU(256, 256, 1)
+        self.convblk = conv_bn_relu(256, 256, 1)
         self.conv1 = nn.Conv2d(256, 64, 1, bias=False)
         self.conv2 = nn.Conv2d(64, 256, 1, bias=False)
 
@@ -102,19 +97,6 @@ class FeatureFusion(nn.Module):
         x = self.convblk(torch.cat([details, context], 1))
         pooled = x.mean((2, 3), keepdim=True)
         return x + x * torch.sigmoid(self.conv2(F.relu(self.conv1(pooled))))
-
-
-class Output(nn.Module):
-    """Features to logits of the parts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = ConvBNReLU(256, 256, 3)
-        self.conv_out = nn.Conv2d(256, PARTS, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 256, H, W) to (B, ``PARTS``, H, W)."""
-        return self.conv_out(self.conv(x))
 
 
 class BiSeNet(nn.Module):
@@ -127,7 +109,10 @@ class BiSeNet(nn.Module):
         super().__init__()
         self.cp = ContextPath()
         self.ffm = FeatureFusion()
-        self.conv_out = Output()
+        head = conv_bn_relu(256, 256, 3), nn.Conv2d(256, PARTS, 1, bias=False)
+        self.conv_out = nn.Sequential(
+            OrderedDict(zip(("conv", "conv_out"), head, strict=True))
+        )
         for name, values in (("mean", MEAN), ("std", STD)):
             tensor = torch.tensor(values)[:, None, None]
             self.register_buffer(name, tensor, persistent=False)

@@ -22,7 +22,7 @@ from facersa.generator.openvino import Renderer
 from facersa.judges.heldout import load_held_out_identity
 from facersa.judges.metrics import calibrated_identity, same_person
 from facersa.judges.networks import load_identity
-from facersa.people import STRATA, sample_stratum
+from facersa.people import STRATA, Stratum, sample_stratum
 
 # Judges of identity whose cosines are calibrated. One more needs a name here, its
 # embedding in ``calibrate_all`` and in ``Panel``, and a new calibration file.
@@ -50,7 +50,7 @@ class Calibration:
     """
 
     judge: str
-    stratum: str
+    stratum: Stratum
     psi: float
     s0: float
     spread: float
@@ -68,7 +68,7 @@ class Calibration:
 
 
 def calibrate(
-    embeddings: Tensor, *, judge: str, stratum: str, psi: float
+    embeddings: Tensor, *, judge: str, stratum: Stratum, psi: float
 ) -> Calibration:
     """Compare all pairs of embeddings (P, D), one per person.
 
@@ -160,7 +160,7 @@ def load_calibrations(path: str | Path | None = None) -> tuple[Calibration, ...]
         ) from error
 
 
-def calibration(judge: str, stratum: str = "W", psi: float = 1.0) -> Calibration:
+def calibration(judge: str, stratum: Stratum = "W", psi: float = 1.0) -> Calibration:
     """The shipped calibration of one judge; psi 1 in W also serves photographs.
 
     Raises:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from facersa.assets.registry import asset_path
@@ -50,18 +49,6 @@ class HeldOutIdentity:
             shape = dlib.full_object_detection(dlib.rectangle(0, 0, 1, 1), parts)
             rows.append(np.array(self.recogniser.compute_face_descriptor(array, shape)))
         return torch.from_numpy(np.stack(rows)).float()
-
-    def detected(self, embeddings: Tensor) -> Tensor:
-        """Which rows of ``embed`` hold a face: (B,) bool."""
-        return ~embeddings.isnan().any(-1)
-
-    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Cosine (B,) of two sets of embeddings; NaN where a face was not detected."""
-        return F.cosine_similarity(a, b, dim=-1)
-
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Euclidean distance (B,): dlib's own scale, .6 its usual threshold."""
-        return (a - b).norm(dim=-1)
 
 
 def load_held_out_identity(faces: HeldOutFaces | None = None) -> HeldOutIdentity:

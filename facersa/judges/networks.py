@@ -183,10 +183,6 @@ class Detector(FrozenNetwork):
         half = self.sizes * (0.2 * offsets[..., 2:]).exp() / 2
         return torch.cat([centre - half, centre + half], 2), logits.softmax(2)[..., 1]
 
-    def score(self, images: Tensor) -> Tensor:
-        """The highest face probability (B,) in each picture."""
-        return self(images)[1].amax(1)
-
     @torch.no_grad()
     def detect(
         self, images: Tensor, threshold: float = 0.65, overlap: float = 0.4

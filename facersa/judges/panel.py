@@ -23,6 +23,7 @@ from facersa.judges.networks import (
     load_lpips,
     load_pose,
 )
+from facersa.people import Stratum
 from facersa.photo.images import resize
 
 JUDGED_SIDE = 512
@@ -103,7 +104,7 @@ class Panel:
         )
 
     def identity_figures(
-        self, a: Report, b: Report, stratum: str, psi: float
+        self, a: Report, b: Report, stratum: Stratum, psi: float
     ) -> Figures:
         """id_raw, the cosine, by each judge; of calibrated ones id and same_person."""
         figures: Figures = {}

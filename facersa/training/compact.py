@@ -59,14 +59,9 @@ def train_compact(num_bits: int, *, people: int = 24) -> CompactCode:
     """The shipped table, made anew: half of the people in W, half row-mixed."""
     generator = load_generator()
     half = people // 2
-    codes = torch.cat(
-        [
-            sample_stratum(generator, stratum, 0.85, half, first_seed=first)
-            for stratum, first in (
-                ("W", FITTED.start + 10_000),
-                ("row-mixed", FITTED.start + 11_000),
-            )
-        ]
-    )
+    first = FITTED.start + 10_000
+    plain = sample_stratum(generator, "W", 0.85, half, first_seed=first)
+    mixed = sample_stratum(generator, "row-mixed", 0.85, half, first_seed=first + 1000)
+    codes = torch.cat([plain, mixed])
     shown = visibility(generator, codes, load_identity(), load_lpips("alex"))
     return make_compact(shown, photo_widths(*shown.shape), num_bits)

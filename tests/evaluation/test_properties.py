@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from facersa.cipher.rotation import RotationCipher
 from facersa.errors import FaceRSAError
+from facersa.evaluation import properties
 from facersa.evaluation.properties import (
     PAIRS,
     ROUNDING,
@@ -21,6 +24,7 @@ from facersa.evaluation.properties import (
 )
 from facersa.evaluation.results import table, value
 from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.stylegan2 import StyleGAN2
 
 
 def test_every_pair_names_codes_that_exist(generator: Generator) -> None:
@@ -106,3 +110,15 @@ def test_a_cipher_that_does_nothing_fails_the_table(generator: Generator) -> Non
     assert "attack" not in {row["property"] for row in result["rows"]}
     # Of two equal pictures a classifier gets exactly one right.
     assert mean(result, "a", "I~Ie1", "classifier_accuracy", None) == 0.5
+
+
+@pytest.mark.slow
+def test_a_generator_of_18_rows_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        properties, "Renderer", lambda g: SimpleNamespace(full=g.synthesize)
+    )
+    small: Any = StyleGAN2([4] * 9).requires_grad_(False)
+    result = run(small, RotationCipher(num_bits=16), layers=(3, 4, 5, 6, 7, 8))
+    error = value(result, "c", "I~Ie1d1", "w_error")
+    assert small.num_ws == 18 and error.n == 2 and error.mean < 1e-4
+    assert value(result, "attack", "I~copy row 9", "id", "heldout").n == 0  # no face
