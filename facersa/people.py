@@ -140,7 +140,7 @@ def people(
     count: int,
     seed: int = 0,
 ) -> Tensor:
-    """Codes (count, num_ws, 512) to evaluate: of a stratum, or "encrypted" ones of W."""
+    """Codes (count, num_ws, 512) to evaluate: of a stratum, or encrypted ones of W."""
     first = evaluated_seeds(seed, count).start
     if kind != "encrypted":
         return sample_stratum(generator, kind, psi, count, first_seed=first)
