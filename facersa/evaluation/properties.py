@@ -7,6 +7,7 @@ ws. Means come with bootstrap intervals over people.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -89,49 +90,26 @@ def property_passwords(num_bits: int, seed: int) -> tuple[list[Password], Passwo
 def property_codes(
     cipher: Cipher, ws: Tensor, num_bits: int, seed: int, other: Tensor
 ) -> dict[str, Tensor]:
-    """Every code the properties name, for one person (1, rows, D).
+    """Every code that ``PAIRS`` names, for one person (1, rows, D).
 
-    ``^`` marks a password with one bit flip, ``d'`` a random wrong one, ``0`` the
-    code that does nothing, and ``I'`` is ``other``, somebody else.
+    A name spells its chain: ``I`` is the person and ``I'`` is ``other``, somebody
+    else; e1 to e4 are passwords and d1 to d4 their inverses, ``d'`` is a random wrong
+    one, ``^`` marks a bit flip, ``0`` is the code that does nothing, and a sum in
+    brackets is one code.
     """
     e, wrong = property_passwords(num_bits, seed)
-    flipped = e[0].flip(seed % num_bits)
-
-    def run(*passwords: Password, start: Tensor = ws) -> Tensor:
-        out = start
-        for password in passwords:
-            out = cipher(out, password.code)
-        return out
-
-    d = [password.inverse for password in e]
-    four = total(e)
-    return {
-        "I": ws,
-        "I0": run(e[0] + d[0]),
-        "I'e1": run(e[0], start=other),
-        "Ie1": run(e[0]),
-        "Ie2": run(e[1]),
-        "Ie1^": run(flipped),
-        "Ie1d1": run(e[0], d[0]),
-        "Ie1d'": run(e[0], wrong),
-        "Ie1d1^": run(e[0], flipped.inverse),
-        "Ie1e2": run(*e[:2]),
-        "Ie1e2d2": run(*e[:2], d[1]),
-        "Ie1e2d2d1": run(*e[:2], d[1], d[0]),
-        "Ie1e2d1": run(*e[:2], d[0]),
-        "Ie1e2d1d2": run(*e[:2], d[0], d[1]),
-        "Ie1e2(d1+d2)": run(*e[:2], d[0] + d[1]),
-        "Ie1e2e3": run(*e[:3]),
-        "Ie1e2e3e4": run(*e),
-        "Ie1e2e3e4d4": run(*e, d[3]),
-        "Ie1e2e3e4d4d3": run(*e, d[3], d[2]),
-        "Ie1e2e3e4d4d3d2": run(*e, d[3], d[2], d[1]),
-        "Ie1e2e3e4d4d3d2d1": run(*e, *reversed(d)),
-        "Ie1e2e3e4(d1+d2+d3+d4)": run(*e, four.inverse),
-        "I(e1+e2)": run(e[0] + e[1]),
-        "I(e1+e2+e3)": run(e[0] + e[1] + e[2]),
-        "I(e1+e2+e3+e4)": run(four),
-    }
+    passwords = {f"e{k}": password for k, password in enumerate(e, start=1)}
+    passwords["e1^"] = e[0].flip(seed % num_bits)
+    passwords |= {f"d{name[1:]}": p.inverse for name, p in passwords.items()}
+    passwords |= {"d'": wrong, "0": e[0] + e[0].inverse}
+    names = [name for pairs in PAIRS.values() for pair in pairs for name in pair[:2]]
+    codes = {}
+    for name in dict.fromkeys(["I", *names]):
+        codes[name] = other if name.startswith("I'") else ws
+        for step in re.findall(r"[ed]\d\^?(?:\+[ed]\d)*|d'|0", name):
+            password = total(passwords[term] for term in step.split("+"))
+            codes[name] = cipher(codes[name], password.code)
+    return codes
 
 
 def close(a: Tensor, b: Tensor) -> bool:

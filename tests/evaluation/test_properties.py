@@ -41,6 +41,29 @@ def test_every_pair_names_codes_that_exist(generator: Generator) -> None:
             assert gap < 1e-4 if prop in same else gap > 0.1, (prop, first, second)
 
 
+def test_a_name_spells_its_chain(generator: Generator) -> None:
+    cipher = RotationCipher(num_bits=16)
+    ws, other = generator.sample([1, 2], 0.7).split(1)
+    codes = property_codes(cipher, ws, 16, 3, other)
+    e, wrong = property_passwords(16, 3)
+    once = cipher(ws, e[0].code)
+    by_hand = {
+        "I": ws,
+        "I0": cipher(ws, (e[0] + e[0].inverse).code),
+        "I'e1": cipher(other, e[0].code),
+        "Ie1": once,
+        "Ie1^": cipher(ws, e[0].flip(3).code),
+        "Ie1d'": cipher(once, wrong.code),
+        "Ie1d1^": cipher(once, e[0].flip(3).inverse.code),
+        "Ie1e2d1": cipher(cipher(once, e[1].code), e[0].inverse.code),
+        "I(e1+e2+e3)": cipher(ws, (e[0] + e[1] + e[2]).code),
+        "Ie1e2(d1+d2)": cipher(cipher(once, e[1].code), (e[0] + e[1]).inverse.code),
+    }
+    for name, code in by_hand.items():
+        assert torch.equal(codes[name], code), name
+    assert len(codes) == 25
+
+
 def test_close_codes_look_equal(generator: Generator) -> None:
     rng = torch.Generator().manual_seed(0)
     ws = generator.sample([5], 1.0)
