@@ -139,9 +139,9 @@ def table(result: Mapping[str, Any]) -> str:
             better = (name, row.pair, BETTER.get(row.metric), row.judge)
             other = row.judge == "train" and row.metric not in ("id", "leverage")
             if row.property == name and better not in entries and not other:
-                cells = columns.setdefault((row.metric, row.judge), {})
-                half = f"{(row.high - row.low) / 2:.1g}" if row.n else ""
-                cells[row.pair] = f"{row.mean:.3g} ± {half}" if row.n else "-"
+                columns.setdefault((row.metric, row.judge), {})[row.pair] = (
+                    f"{row.mean:.3g} ± {(row.high - row.low) / 2:.1g}" if row.n else "-"
+                )
         pairs = list(
             dict.fromkeys(pair for cells in columns.values() for pair in cells)
         )
@@ -150,9 +150,8 @@ def table(result: Mapping[str, Any]) -> str:
             grid.append([metric, judge or "", *(cells.get(pair, "") for pair in pairs)])
         widths = [max(map(len, column)) + 2 for column in grid]
         for first, *others in zip(*grid, strict=True):
-            cells_ = zip(others, widths[1:], strict=True)
-            line = f"{first:<{widths[0]}}" + "".join(f"{c:>{w}}" for c, w in cells_)
-            lines.append(line.rstrip())
+            padded = (f"{x:>{w}}" for x, w in zip(others, widths[1:], strict=True))
+            lines.append((f"{first:<{widths[0]}}" + "".join(padded)).rstrip())
     return "\n".join(lines)
 
 
