@@ -15,7 +15,7 @@ from facersa.cipher.catalogue import CATALOGUE, fingerprint, load_cipher
 from facersa.cipher.password import Password, Secrets, stretch
 from facersa.cipher.rotation import half_columns
 from facersa.errors import SealedError
-from facersa.generator.mobile_stylegan import Generator
+from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics
 from facersa.photo.images import from_uint8, resize
 from facersa.pipeline import FaceRSA

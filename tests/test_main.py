@@ -454,7 +454,7 @@ def test_evaluate_writes_its_json(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     assert run("evaluate", "--n", 2, "--layers", "5-8", "--json", path) == 0
     result = json.loads(path.read_text())
-    assert {row["property"] for row in result["rows"]} == set("abcdefgh")
+    assert {row["property"] for row in result["rows"]} == {*"abcdefgh", "attack"}
     assert set(result) >= {"cipher", "seed", "versions", "rows"}
 
 
@@ -466,9 +466,10 @@ def test_localise_writes_its_json(
     assert run("localise", "--people", 1, "--psi", 0.7, "--json", path) == 0
     result = json.loads(path.read_text())
     assert {str(row) for row in range(16)} | {"3-8", "5-8"} <= set(result["edits"])
-    assert result["settings"]["psi"] == 0.7 and result["contrasts"]
+    assert result["settings"]["psi"] == 0.7
+    assert {row["property"] for row in result["rows"]} == {"localisation", "contrast"}
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 2 + len(result["edits"])
+    assert len(printed) == 1 + 2 + len(result["edits"]) + 2 + 1
 
 
 def test_localise_checks_its_settings_before_the_work(

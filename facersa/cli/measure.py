@@ -57,6 +57,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
             name=_describe(cipher),
             n=options.n,
             seed=options.seed,
+            stratum="W" if photos else options.stratum,
             psi=1.0 if photos else options.psi,
             inversions=inversions,
             fits=options.fit,
@@ -83,7 +84,7 @@ def _inversions(
     options: argparse.Namespace, photos: Sequence[Tensor]
 ) -> dict[str, Any]:
     from facersa.evaluation.inversions import fidelity
-    from facersa.generator.load import load_generator
+    from facersa.generator.mobile_stylegan import load_generator
     from facersa.generator.openvino import Renderer
     from facersa.inversion.inverter import Inverter
     from facersa.people import people
@@ -101,6 +102,7 @@ def _inversions(
         Inverter(generator),
         pictures,
         codes=codes,
+        stratum=options.stratum,
         psi=options.psi,
         what=f"generated people, {options.stratum}, psi {options.psi}",
     )
@@ -126,8 +128,9 @@ def _describe(cipher: RotationCipher | Mapper) -> str:
 
 def run_localise(options: argparse.Namespace) -> None:
     """Measure what each row of the code decides."""
-    from facersa.evaluation.localisation import localise, table
-    from facersa.generator.load import load_generator
+    from facersa.evaluation.localisation import localise
+    from facersa.evaluation.results import table
+    from facersa.generator.mobile_stylegan import load_generator
 
     output = check_output(options.json) if options.json else None
     result = localise(
@@ -143,8 +146,9 @@ def run_localise(options: argparse.Namespace) -> None:
 def run_ablate(options: argparse.Namespace) -> None:
     """Measure what each choice in the paper's mapper does."""
     from facersa.cipher.catalogue import load_teacher
-    from facersa.evaluation.ablation import ablate, table
-    from facersa.generator.load import load_generator
+    from facersa.evaluation.ablation import ablate
+    from facersa.evaluation.results import table
+    from facersa.generator.mobile_stylegan import load_generator
 
     output = check_output(options.json) if options.json else None
     result = ablate(

@@ -1,20 +1,18 @@
-"""What an adversary would try who holds more than the picture."""
+"""What an adversary could try: with the edited code, or with pictures of both kinds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-from facersa.generator.statistics import WStatistics
 
 
 def copy_row(ws: Tensor, layers: Sequence[int], source: int) -> Tensor:
     """Copy one unedited row over the edited ones: no password needed.
 
     Rows of one person's code resemble each other; in W they are equal. So
-    whoever holds an edited *code* in clear has the person back, approximately
+    whoever holds an edited *code* in clear recovers the person, approximately
     for codes of photographs and exactly for codes in W. It works against the
     paper's setting too, where the edited code travels.
 
@@ -33,56 +31,24 @@ def copy_row(ws: Tensor, layers: Sequence[int], source: int) -> Tensor:
     return forged
 
 
-def typicality(
-    ws: Tensor,
-    codes: Tensor,
-    *,
-    cipher: Callable[[Tensor, Tensor], Tensor],
-    layers: Sequence[int],
-    statistics: WStatistics,
-) -> Tensor:
-    """How far from a typical code each guessed password leaves an edited *code*.
-
-    A cipher that pushes away from the person, or shifts by a password, makes its
-    codes longer, and every wrong guess longer still. So whoever holds the edited
-    code in clear ranks passwords by the length they give: the right one comes
-    first. A plain rotation (kappa 0) keeps all lengths and gives nothing away.
-
-    Args:
-        ws: (1, rows, D) edited code.
-        codes: (P, N) guesses, each applied as it is: pass the codes of d.
-        cipher: ``cipher(ws, code) -> ws``.
-        layers: the rows that it edits.
-        statistics: of w.
-
-    Returns:
-        (P,) mean whitened length of the edited rows, smallest first suspect.
-    """
-    lengths = [
-        statistics.whiten(cipher(ws, code[None])[0, list(layers)]).norm(dim=-1).mean()
-        for code in codes
-    ]
-    return torch.stack(lengths)
-
-
-def tell_apart(
+def classifier_accuracy(
     plain: Tensor, encrypted: Tensor, *, folds: int = 8, ridge: float = 1.0
 ) -> Tensor:
-    """Can a classifier tell encrypted pictures from plain ones?
+    """How well a classifier separates encrypted pictures from plain ones.
 
     A linear classifier (ridge regression to -1 and 1 on standardised features) is
-    fitted on other people and asked about those left out, in ``folds`` turns, so
-    both pictures of a person are always left out together.
+    cross-validated: in each of ``folds`` it is fitted to some people and tested on
+    the others, and both pictures of a person are always in the same fold.
 
     Args:
         plain: (P, F) features of the pictures of P people.
         encrypted: (P, F) features of their encrypted pictures.
-        folds: groups of people that are left out in turn, at most P.
+        folds: groups of people that are tested in turn, at most P.
         ridge: of the regression, per feature and person.
 
     Returns:
-        (P,) share of each person's two pictures that were told right: a mean of
-        .5 is chance.
+        (P,) share of each person's two pictures that are classified correctly: a
+        mean of .5 is chance.
 
     Raises:
         ValueError: shapes that differ, or fewer than two people.
@@ -95,16 +61,16 @@ def tell_apart(
         )
     both = torch.stack([plain, encrypted], 1).double()  # (P, 2, F)
     labels = torch.tensor([-1.0, 1.0], dtype=torch.float64)
-    right = torch.empty(people, dtype=torch.float64)
+    correct = torch.empty(people, dtype=torch.float64)
     for fold in range(min(folds, people)):
-        left_out = torch.arange(people) % min(folds, people) == fold
-        known = both[~left_out].flatten(0, 1)
-        mean, spread = known.mean(0), known.std(0) + 1e-6
-        x = (known - mean) / spread
-        y = labels.repeat(len(known) // 2)
+        tested = torch.arange(people) % min(folds, people) == fold
+        fitted = both[~tested].flatten(0, 1)
+        mean, spread = fitted.mean(0), fitted.std(0) + 1e-6
+        x = (fitted - mean) / spread
+        y = labels.repeat(len(fitted) // 2)
         # Dual form: as many unknowns as pictures, not as features.
         gram = x @ x.T + ridge * x.shape[1] * torch.eye(len(x), dtype=x.dtype)
         weights = x.T @ torch.linalg.solve(gram, y)
-        guess = ((both[left_out] - mean) / spread) @ weights
-        right[left_out] = ((guess > 0) == (labels > 0)).double().mean(1)
-    return right
+        logits = ((both[tested] - mean) / spread) @ weights
+        correct[tested] = ((logits > 0) == (labels > 0)).double().mean(1)
+    return correct

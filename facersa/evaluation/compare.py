@@ -6,6 +6,7 @@ from torch import Tensor
 
 from facersa.errors import ImageError
 from facersa.evaluation.results import or_none
+from facersa.judges.calibration import JUDGES
 from facersa.judges.panel import JUDGED_SIDE, Panel
 from facersa.photo.align import align
 from facersa.photo.square import crop
@@ -14,13 +15,14 @@ from facersa.photo.square import crop
 def compare(first: Tensor, second: Tensor, panel: Panel) -> dict[str, float | None]:
     """How alike two pictures (1, 3, H, W) of one size are, as ``facersa compare`` says.
 
-    Identity, landmarks, pose and expression look at the face, cropped by the
-    place of the first picture's; LPIPS, MSE, PSNR and SSIM at the whole, on the
-    range [0, 1]. ``None`` where a judge found no face. Landmarks and pose are the
-    held-out judge's.
+    Identity, landmarks, pose and expression compare the faces, both cropped where the
+    first picture has its face; LPIPS, MSE, PSNR and SSIM the whole pictures, on the
+    range [0, 1]. ``None`` where a judge detects no face. Landmarks and pose are the
+    held-out judge's. "id_arcface" is a raw cosine, present where ``panel`` has such a
+    network of the user's.
 
     Raises:
-        ImageError: different sizes, or no single face in the first picture.
+        ImageError: different sizes, or not exactly one face in the first picture.
     """
     if first.shape != second.shape:
         raise ImageError(
@@ -34,9 +36,10 @@ def compare(first: Tensor, second: Tensor, panel: Panel) -> dict[str, float | No
     identity = panel.identity_figures(a, b, "W", 1.0)
     attributes = panel.attribute_figures(a, b)
     pixels = panel.pixel_figures(first, second)
-    figures = {
-        "id_train": identity["id", "train"],
-        "id_heldout": identity["id", "heldout"],
+    figures = {f"id_{judge}": identity["id", judge] for judge in JUDGES}
+    if ("id_raw", "arcface") in identity:
+        figures["id_arcface"] = identity["id_raw", "arcface"]
+    figures |= {
         "lpips": pixels["lpips", None],
         "mse": pixels["mse", None],
         "psnr": pixels["psnr", None],

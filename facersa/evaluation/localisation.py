@@ -3,8 +3,8 @@
 The paper picks its rows by changing the code step by step and looking at what
 changes (section "FaceRSA"; its details are in a supplement). Here that is an
 experiment: give some rows of one person the values of another person's, paint
-the result, and ask judges that know nothing of rows what became of identity, of
-the shape and turn of the face, and of the pixels.
+the result, and let judges that know nothing of rows measure the change in identity,
+in shape and pose of the face, and in the pixels.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -21,36 +19,43 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from facersa.errors import FaceRSAError
-from facersa.evaluation.results import Interval, bootstrap
+from facersa.evaluation.results import Interval, Key, head, rows
 from facersa.generator.base import Generator
 from facersa.generator.openvino import Renderer
-from facersa.judges.calibration import calibration
+from facersa.generator.statistics import WStatistics
+from facersa.judges.calibration import JUDGES, calibration
 from facersa.judges.metrics import mse
-from facersa.judges.panel import Panel, Report
+from facersa.judges.panel import Figures, Panel, Report
 from facersa.people import draw_noise, draw_people
 from facersa.photo.images import resize
 
 LPIPS_SIDE = 256
 
-GROUPS: Mapping[str, tuple[int, ...]] = {
-    f"{first}-{last}": tuple(range(first, last + 1))
-    for first, last in ((0, 2), (3, 8), (0, 8), (9, 15))
-} | {"all": tuple(range(16))}
+Edits = dict[str, tuple[int, ...]]  # rows of each edit, by name
 
-SINGLE: Mapping[str, tuple[int, ...]] = {str(row): (row,) for row in range(16)}
+CONTRAST = ("3-8", "5-8")  # the first edit is compared with the second
 
-WINDOWS: Mapping[str, tuple[int, ...]] = {  # as many rows as the paper's choice
-    f"{row}-{row + 3}": tuple(range(row, row + 4)) for row in range(13)
-}
 
-EDITS: Mapping[str, tuple[int, ...]] = {**SINGLE, **WINDOWS, **GROUPS}
+def single_rows(num_ws: int = 16) -> Edits:
+    """Each row alone."""
+    return {str(row): (row,) for row in range(num_ws)}
 
-CONTRAST = ("3-8", "5-8")  # what the first costs and buys beyond the second
 
-Figures = dict[tuple[str, str | None], float]
+def windows(num_ws: int = 16) -> Edits:
+    """Any four rows in sequence, as many as the paper's choice."""
+    return {f"{n}-{n + 3}": tuple(range(n, n + 4)) for n in range(num_ws - 3)}
 
-Found = dict[str, dict[tuple[str, str | None], list[float]]]
+
+def groups(num_ws: int = 16) -> Edits:
+    """Coarse, middle and fine rows, the first two together, and all."""
+    spans = ((0, 2), (3, 8), (0, 8), (9, num_ws - 1))
+    named = {f"{n}-{last}": tuple(range(n, last + 1)) for n, last in spans}
+    return named | {"all": tuple(range(num_ws))}
+
+
+def all_edits(num_ws: int = 16) -> Edits:
+    """The edits that ``localise`` measures unless given others."""
+    return single_rows(num_ws) | windows(num_ws) | groups(num_ws)
 
 
 def exchange(
@@ -94,23 +99,23 @@ def exchange(
 def figures(
     panel: Panel, before: Report, after: Report, donor: Report, psi: float
 ) -> Figures:
-    """What the judges say of one edited picture beside the original.
+    """What the judges say of an edited picture, compared with the original.
 
-    id, id_raw and same_person by both judges, landmarks on two scales, pose,
-    expression, detection; mse of the whole pictures on [0, 1]; LPIPS at a side
-    of 256; id_donor: id beside the donor instead.
+    Identity, landmarks, pose, expression and detection as in ``Panel``; mse of the
+    whole pictures on [0, 1]; LPIPS at a side of 256; id_donor: id compared with the
+    donor instead.
     """
     small = (resize(report.picture, LPIPS_SIDE) for report in (before, after))
     with torch.no_grad():
         lpips = float(panel.lpips(*small))
-    found: Figures = {("detected", j): v for j, v in after.detected.items()}
-    found |= panel.identity_figures(before, after, "W", psi)
-    taken = panel.identity_figures(donor, after, "W", psi)
-    found |= {("id_donor", judge): taken["id", judge] for judge in after.detected}
-    found |= panel.attribute_figures(before, after)
-    found["mse", None] = float(mse(before.picture, after.picture))
-    found["lpips", None] = lpips
-    return found
+    measured: Figures = {("detected", j): v for j, v in after.detected.items()}
+    measured |= panel.identity_figures(before, after, "W", psi)
+    to_donor = panel.identity_figures(donor, after, "W", psi)
+    measured |= {("id_donor", judge): to_donor["id", judge] for judge in JUDGES}
+    measured |= panel.attribute_figures(before, after)
+    measured["mse", None] = float(mse(before.picture, after.picture))
+    measured["lpips", None] = lpips
+    return measured
 
 
 def leverage(
@@ -126,10 +131,10 @@ def leverage(
 
         leverage = (mean(1 - id) / mean(mse)) / (mean(1 - id*) / mean(mse*))
 
-    with * for the exchange of every row with the same donor. So 1 is what one
-    gets by simply becoming somebody else, and 5 is five times as much change of
-    identity for the same change of pixels. Both parts are squares: 1 - cosine is
-    half a squared distance of unit vectors, and id is linear in it.
+    with * for the exchange of every row with the same donor. So 1 is the leverage of
+    simply becoming somebody else, and 5 is five times as much change of identity for
+    the same change of pixels. Both parts are squares: 1 - cosine is half a squared
+    distance of unit vectors, and id is linear in it.
 
     Args:
         identity, pixels: id and mse of the edit, one of each per person.
@@ -164,9 +169,10 @@ def localise(
     people: int = 48,
     psi: float = 0.85,
     seed: int = 0,
-    edits: Mapping[str, Sequence[int]] = EDITS,
+    edits: Mapping[str, Sequence[int]] | None = None,
     strength: float = 1.0,
     noise: bool = False,
+    statistics: WStatistics | None = None,
     panel: Panel | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -177,137 +183,77 @@ def localise(
         people: how many, each with a donor of their own.
         psi: truncation of people and donors, one the judges were calibrated for.
         seed: draws people and donors; a run can be repeated exactly.
-        edits: name to rows. "all" is always measured, as the unit of ``leverage``.
+        edits: name to rows, ``all_edits`` by default. "all" is always measured, as the
+            unit of ``leverage``.
         strength: as in ``exchange``.
         noise: fresh Gaussian rows of ``draw_noise`` in place of a person's.
+        statistics: of w, for these; the shipped ones by default.
         panel: judges that are loaded already.
         progress: show a bar.
 
     Returns:
-        A dictionary ready for JSON: experiment, seed, settings, versions, date,
-        edits, rows (per edit, metric and judge the mean, its bootstrap interval
-        over people and n; None where no face was found) and contrasts (the same
-        for the difference of the two edits of ``CONTRAST``, person by person).
+        A result, see ``results``, with the rows of each of "edits". In property
+        "localisation" the pair is the edit's name; in "contrast" the figures are
+        differences of the two edits of ``CONTRAST``, person by person.
 
     Raises:
         FaceRSAError: people that cannot be drawn, or a psi not calibrated.
         ValueError: rows that do not exist.
     """
-    for judge in ("train", "heldout"):
-        calibration(judge, "W", psi)  # named now, not after the work
+    for judge in JUDGES:
+        calibration(judge, "W", psi)  # an error now rather than after the work
     codes, donors = draw_people(generator, people, psi, seed)
     if noise:
-        donors = draw_noise(generator, people, psi, seed)
-    edits = dict(edits) | {"all": GROUPS["all"]}
-    for rows in edits.values():
-        exchange(codes[:1], donors[:1], rows, strength)
+        donors = draw_noise(generator, people, psi, seed, statistics=statistics)
+    chosen = all_edits(generator.num_ws) if edits is None else dict(edits)
+    chosen |= {"all": tuple(range(generator.num_ws))}
+    for layers in chosen.values():
+        exchange(codes[:1], donors[:1], layers, strength)
     panel, renderer = panel or Panel(), Renderer(generator)
-    found: Found = {name: defaultdict(list) for name in edits}
+    values: dict[Key, list[float]] = defaultdict(list)
     with tqdm(
-        total=people * len(edits), desc="localise", unit="face", disable=not progress
+        total=people * len(chosen), desc="localise", unit="face", disable=not progress
     ) as bar:
         for ws, donor in zip(codes.split(1), donors.split(1), strict=True):
             before, other = (panel.report(renderer.full(code)) for code in (ws, donor))
-            for name, rows in edits.items():
-                after = panel.report(renderer.full(exchange(ws, donor, rows, strength)))
-                measured = figures(panel, before, after, other, psi)
-                for key, figure in measured.items():
-                    found[name][key].append(figure)
+            for name, layers in chosen.items():
+                edited = exchange(ws, donor, layers, strength)
+                after = panel.report(renderer.full(edited))
+                for key, x in figures(panel, before, after, other, psi).items():
+                    values["localisation", name, *key].append(x)
                 bar.update()
+    towards = "noise" if noise else "person"
+    settings = {"people": people, "psi": psi, "strength": strength, "towards": towards}
+    return head(
+        "localisation",
+        edits={name: list(layers) for name, layers in chosen.items()},
+        settings=settings,
+        seed=seed,
+    ) | {"rows": rows({**values, **_leverages(values), **_contrast(values)})}
+
+
+def _leverages(values: Mapping[Key, list[float]]) -> dict[Key, Interval]:
+    def columns(edit: str, judge: str) -> tuple[list[float], list[float]]:
+        identity = values["localisation", edit, "id", judge]
+        return identity, values["localisation", edit, "mse", None]
+
     return {
-        "experiment": "localisation",
-        "seed": seed,
-        "settings": {
-            "people": people,
-            "psi": psi,
-            "strength": strength,
-            "towards": "noise" if noise else "person",
-        },
-        "versions": {"facersa": version("facersa"), "torch": torch.__version__},
-        "date": datetime.now(UTC).date().isoformat(),
-        "edits": {name: list(rows) for name, rows in edits.items()},
-        "rows": _rows(found),
-        "contrasts": _contrasts(found),
-    }
-
-
-def _row(
-    edit: str, key: tuple[str, str | None], interval: Interval, **more: str
-) -> dict[str, Any]:
-    metric, judge = key
-    known = {  # JSON has no NaN
-        name: None if math.isnan(number) else number
-        for name, number in interval._asdict().items()
-    }
-    return {"edit": edit, "metric": metric, "judge": judge} | more | known
-
-
-def _rows(found: Found) -> list[dict[str, Any]]:
-    rows = []
-    for name, columns in found.items():
-        rows += [_row(name, key, bootstrap(column)) for key, column in columns.items()]
-        for judge in ("train", "heldout"):
-            keys = (("id", judge), ("mse", None))
-            parts = [found[edit][key] for edit in (name, "all") for key in keys]
-            rows.append(_row(name, ("leverage", judge), leverage(*parts)))
-    return rows
-
-
-def _contrasts(found: Found) -> list[dict[str, Any]]:
-    """Person by person: the first edit of CONTRAST less the second."""
-    more, less = CONTRAST
-    if not {more, less} <= set(found):
-        return []
-    return [
-        _row(
-            more,
-            key,
-            bootstrap(torch.tensor(column) - torch.tensor(found[less][key])),
-            against=less,
+        ("localisation", edit, "leverage", judge): leverage(
+            *columns(edit, judge), *columns("all", judge)
         )
-        for key, column in found[more].items()
-    ]
+        for edit in dict.fromkeys(pair for _, pair, _, _ in values)
+        for judge in JUDGES
+    }
 
 
-def value(
-    result: Mapping[str, Any], edit: str, metric: str, judge: str | None = None
-) -> dict[str, Any]:
-    """The row of a result of ``localise``: mean, low, high and n of one figure.
-
-    Raises:
-        FaceRSAError: the result holds no such figure.
-    """
-    for row in result["rows"]:
-        if (row["edit"], row["metric"], row["judge"]) == (edit, metric, judge):
-            return row
-    raise FaceRSAError(
-        f"no figure {metric!r} of judge {judge!r} for the edit {edit!r} in this "
-        "result; measure that edit, or look at the names in its rows."
-    )
-
-
-COLUMNS: tuple[tuple[str, str, str | None], ...] = (
-    ("id", "id", "train"),
-    ("held-out", "id", "heldout"),
-    ("same", "same_person", "heldout"),
-    ("lm/eyes", "landmarks_eyes", "heldout"),
-    ("pose", "pose", "heldout"),
-    ("mse", "mse", None),
-    ("lpips", "lpips", None),
-    ("leverage", "leverage", "train"),
-    ("held-out", "leverage", "heldout"),
-)
-
-
-def table(result: Mapping[str, Any]) -> str:
-    """The result as aligned text, an edit a line; "-" where no face was found."""
-    titles = [title for title, _, _ in COLUMNS]
-    lines = [
-        f"localisation, {result['settings']}, seed {result['seed']}",
-        f"{'rows':<6}" + "".join(f"{title:>10}" for title in titles),
-    ]
-    for name in dict.fromkeys(row["edit"] for row in result["rows"]):
-        means = [value(result, name, m, judge)["mean"] for _, m, judge in COLUMNS]
-        cells = ["-" if mean is None else f"{mean:.4f}" for mean in means]
-        lines.append(f"{name:<6}" + "".join(f"{cell:>10}" for cell in cells))
-    return "\n".join(lines)
+def _contrast(values: Mapping[Key, list[float]]) -> dict[Key, list[float]]:
+    """Person by person: the first edit of ``CONTRAST`` minus the second."""
+    first, second = CONTRAST
+    differences: dict[Key, list[float]] = {}
+    for (prop, pair, metric, judge), minuend in values.items():
+        subtrahend = values.get((prop, second, metric, judge))
+        if pair == first and subtrahend:
+            key: Key = ("contrast", " minus ".join(CONTRAST), metric, judge)
+            gaps = torch.tensor(minuend) - torch.tensor(subtrahend)
+            differences[key] = gaps.tolist()
+    return differences

@@ -1,15 +1,15 @@
 """The property table: each of (a) to (h), measured on people nobody trained on.
 
 One person after the other: every picture the properties speak of is painted at
-full size, and judged by both judges. The cipher is whatever maps (ws, code) to
+full size, and judged by all judges. The cipher is whatever maps (ws, code) to
 ws. Means come with bootstrap intervals over people.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -19,16 +19,16 @@ from tqdm import tqdm
 from facersa.cipher.base import Cipher
 from facersa.cipher.password import Password, total
 from facersa.errors import FaceRSAError
-from facersa.evaluation.attacks import copy_row, tell_apart
-from facersa.evaluation.results import rows_of
+from facersa.evaluation.attacks import classifier_accuracy, copy_row
+from facersa.evaluation.results import Key, head, rows
 from facersa.generator.base import Generator
 from facersa.generator.openvino import Renderer
-from facersa.judges.panel import Panel, Report
-from facersa.people import FIRST_SEED, sample_stratum
+from facersa.judges.panel import Figures, Panel, Report
+from facersa.people import Stratum, people
 
 ROUNDING = 1e-5  # in w
 
-# Which pairs speak for which property, and what is measured on them.
+# Which pairs test which property, and what is measured on them.
 BOTH = "identity pixels"
 
 PAIRS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
@@ -63,7 +63,7 @@ PAIRS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     ),
 }
 
-DETECTED = ("I", "Ie1", "Ie1e2e3e4")  # asked for a face: property (a)
+DETECTED = ("I", "Ie1", "Ie1e2e3e4")  # where a face is to be detected: property (a)
 
 
 def property_passwords(num_bits: int, seed: int) -> tuple[list[Password], Password]:
@@ -71,6 +71,9 @@ def property_passwords(num_bits: int, seed: int) -> tuple[list[Password], Passwo
 
     Short codes repeat now and then; a "wrong" password that happens to be right
     would say nothing about a cipher.
+
+    Raises:
+        FaceRSAError: fewer than 4 bits.
     """
     drawn: list[Password] = []
     for attempt in range(1000):
@@ -87,55 +90,32 @@ def property_passwords(num_bits: int, seed: int) -> tuple[list[Password], Passwo
 def property_codes(
     cipher: Cipher, ws: Tensor, num_bits: int, seed: int, other: Tensor
 ) -> dict[str, Tensor]:
-    """Every code the properties name, for one person (1, rows, D).
+    """Every code that ``PAIRS`` names, for one person (1, rows, D).
 
-    ``^`` marks a password with one bit flipped, ``d'`` a random wrong one, ``0`` the
-    code that does nothing, and ``I'`` is ``other``, somebody else.
+    A name spells its chain: ``I`` is the person and ``I'`` is ``other``, somebody
+    else; e1 to e4 are passwords and d1 to d4 their inverses, ``d'`` is a random wrong
+    one, ``^`` marks a bit flip, ``0`` is the code that does nothing, and a sum in
+    brackets is one code.
     """
     e, wrong = property_passwords(num_bits, seed)
-    flipped = e[0].flip(seed % num_bits)
-
-    def run(*passwords: Password, start: Tensor = ws) -> Tensor:
-        out = start
-        for password in passwords:
-            out = cipher(out, password.code)
-        return out
-
-    d = [password.inverse for password in e]
-    four = total(e)
-    return {
-        "I": ws,
-        "I0": run(e[0] + d[0]),
-        "I'e1": run(e[0], start=other),
-        "Ie1": run(e[0]),
-        "Ie2": run(e[1]),
-        "Ie1^": run(flipped),
-        "Ie1d1": run(e[0], d[0]),
-        "Ie1d'": run(e[0], wrong),
-        "Ie1d1^": run(e[0], flipped.inverse),
-        "Ie1e2": run(*e[:2]),
-        "Ie1e2d2": run(*e[:2], d[1]),
-        "Ie1e2d2d1": run(*e[:2], d[1], d[0]),
-        "Ie1e2d1": run(*e[:2], d[0]),
-        "Ie1e2d1d2": run(*e[:2], d[0], d[1]),
-        "Ie1e2(d1+d2)": run(*e[:2], d[0] + d[1]),
-        "Ie1e2e3": run(*e[:3]),
-        "Ie1e2e3e4": run(*e),
-        "Ie1e2e3e4d4": run(*e, d[3]),
-        "Ie1e2e3e4d4d3": run(*e, d[3], d[2]),
-        "Ie1e2e3e4d4d3d2": run(*e, d[3], d[2], d[1]),
-        "Ie1e2e3e4d4d3d2d1": run(*e, *reversed(d)),
-        "Ie1e2e3e4(d1+d2+d3+d4)": run(*e, four.inverse),
-        "I(e1+e2)": run(e[0] + e[1]),
-        "I(e1+e2+e3)": run(e[0] + e[1] + e[2]),
-        "I(e1+e2+e3+e4)": run(four),
-    }
+    passwords = {f"e{k}": password for k, password in enumerate(e, start=1)}
+    passwords["e1^"] = e[0].flip(seed % num_bits)
+    passwords |= {f"d{name[1:]}": p.inverse for name, p in passwords.items()}
+    passwords |= {"d'": wrong, "0": e[0] + e[0].inverse}
+    names = [name for pairs in PAIRS.values() for pair in pairs for name in pair[:2]]
+    codes = {}
+    for name in dict.fromkeys(["I", *names]):
+        codes[name] = other if name.startswith("I'") else ws
+        for step in re.findall(r"[ed]\d\^?(?:\+[ed]\d)*|d'|0", name):
+            password = total(passwords[term] for term in step.split("+"))
+            codes[name] = cipher(codes[name], password.code)
+    return codes
 
 
 def close(a: Tensor, b: Tensor) -> bool:
     """Whether two codes differ by rounding only: their pictures then look equal.
 
-    Such codes are painted once. ``w_error`` tells how much they do differ.
+    Such codes are painted once. ``w_error`` is how much they differ.
     """
     return bool((a - b).abs().max() <= ROUNDING)
 
@@ -149,9 +129,10 @@ def evaluate(
     codes: Tensor | None = None,
     n: int = 64,
     seed: int = 0,
-    stratum: str = "W",
+    stratum: Stratum = "W",
     psi: float = 0.85,
     layers: tuple[int, ...] = (),
+    panel: Panel | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure every property on ``n`` people.
@@ -161,38 +142,41 @@ def evaluate(
         generator: paints the codes at full size.
         name: of the cipher, for the report.
         num_bits: length of its codes.
-        codes: (n, 16, 512) people to use instead of fresh ones.
+        codes: (n, num_ws, 512) people to use instead of fresh ones.
         n: number of people, at least 2.
         seed: draws people and passwords; a run can be repeated exactly.
-        stratum: "W" or "row-mixed", see ``metrics.sample_stratum``.
+        stratum: "W" or "row-mixed", see ``people.sample_stratum``.
         psi: truncation of the people, one the judges were calibrated for.
         layers: rows the cipher edits, for the row-copying attack; none: skip it.
+        panel: judges that are loaded already.
         progress: show a bar.
 
     Returns:
-        A dictionary ready for JSON: cipher, seed, settings, versions, rows.
+        A result, see ``results``: pairs of ``PAIRS``, and property "attack".
+
+    Raises:
+        FaceRSAError: fewer than 2 people, or people that cannot be drawn.
     """
     if (count := n if codes is None else len(codes)) < 2:
         raise FaceRSAError(
-            f"an evaluation needs at least 2 people, got {count}; each lends the "
-            "next one a face."
+            f"an evaluation needs at least 2 people, got {count}: each is compared "
+            "with another; ask for more."
         )
     if codes is None:
-        start = FIRST_SEED + 2 * seed * n
-        codes = sample_stratum(generator, stratum, psi, n, first_seed=start)
-    panel, renderer = Panel(), Renderer(generator)
-    values: dict[tuple[str, str, str, str | None], list[float]] = defaultdict(list)
+        codes = people(generator, stratum, psi, n, seed)
+    panel, renderer = panel or Panel(), Renderer(generator)
+    values: dict[Key, list[float]] = defaultdict(list)
     features: dict[str, list[Tensor]] = {"I": [], "Ie1": []}
 
-    def note(prop: str, pair: str, figures: Mapping[Any, float]) -> None:
-        for (metric, judge), value in figures.items():
-            values[prop, pair, metric, judge].append(value)
+    def note(prop: str, pair: str, figures: Figures) -> None:
+        for (metric, judge), figure in figures.items():
+            values[prop, pair, metric, judge].append(figure)
 
-    people = tqdm(codes.split(1), desc="evaluate", disable=not progress)
-    for index, ws in enumerate(people):
+    for index, ws in enumerate(
+        tqdm(codes.split(1), desc="evaluate", disable=not progress)
+    ):
         other = codes[index - 1 : index] if index else codes[-1:]
-        drawn = seed * 100_000 + index
-        named = property_codes(cipher, ws, num_bits, drawn, other)
+        named = property_codes(cipher, ws, num_bits, seed * 100_000 + index, other)
         reports: dict[str, Report] = {}
         for key, code in named.items():
             first = next(k for k in named if close(named[k], code))
@@ -203,8 +187,8 @@ def evaluate(
         for key in DETECTED:
             detected = reports[key].detected
             note("a", key, {("detected", j): v for j, v in detected.items()})
-        for key, kept in features.items():
-            kept.append(panel.features(reports[key].picture))
+        for key, pooled in features.items():
+            pooled.append(panel.features(reports[key].picture))
         for prop, pairs in PAIRS.items():
             for first, second, kinds in pairs:
                 a, b, pair = reports[first], reports[second], f"{first}~{second}"
@@ -216,30 +200,20 @@ def evaluate(
                     gap = (named[first] - named[second]).abs().max()
                     note(prop, pair, {("w_error", None): float(gap)})
         if layers:
-            source = next(r for r in _near(max(layers), ws.shape[1]) if r not in layers)
-            forged = copy_row(named["Ie1"], layers, source)
+            source = _nearest_unedited(layers, ws.shape[1])
+            forged = renderer.full(copy_row(named["Ie1"], layers, source))
             figures = panel.identity_figures(
-                reports["I"], panel.report(renderer.full(forged)), stratum, psi
+                reports["I"], panel.report(forged), stratum, psi
             )
             note("attack", f"I~copy row {source}", figures)
-    told = tell_apart(*(torch.stack(kept) for kept in features.values()))
-    values["a", "I~Ie1", "told_apart", None] = told.tolist()
-    rows = rows_of(values)
-    return {
-        "cipher": name,
-        "seed": seed,
-        "settings": {
-            "n": len(codes),
-            "stratum": stratum,
-            "psi": psi,
-            "num_bits": num_bits,
-        },
-        "versions": {"facersa": version("facersa"), "torch": torch.__version__},
-        "rows": [row for row in rows if row["property"] != "attack"],
-        "attacks": [row for row in rows if row["property"] == "attack"],
-    }
+    accuracy = classifier_accuracy(*(torch.stack(x) for x in features.values()))
+    values["a", "I~Ie1", "classifier_accuracy", None] = accuracy.tolist()
+    settings = {"n": count, "stratum": stratum, "psi": psi, "num_bits": num_bits}
+    start = head("properties", cipher=name, settings=settings, seed=seed)
+    return start | {"rows": rows(values)}
 
 
-def _near(row: int, rows: int) -> list[int]:
-    """All rows, the nearest to ``row`` first, finer before coarser."""
-    return sorted(range(rows), key=lambda other: (abs(other - row), -other))
+def _nearest_unedited(layers: tuple[int, ...], num_ws: int) -> int:
+    """The row nearest to the last edited one that is not edited, the finer of two."""
+    free = set(range(num_ws)) - set(layers)
+    return min(free, key=lambda row: (abs(row - max(layers)), -row))

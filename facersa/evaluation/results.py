@@ -1,9 +1,11 @@
-"""One form of results: rows of means with intervals, and their table."""
+"""One form of results: rows of means with intervals, their head, and their table."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,65 +14,34 @@ from torch import Tensor
 
 from facersa.errors import FaceRSAError
 
-
-def rows_of(
-    values: Mapping[tuple[str, str, str, str | None], list[float]],
-) -> list[dict[str, Any]]:
-    """Mean and interval of each figure: the rows of a report, ready for JSON.
-
-    Keys are property, pair, metric and judge.
-    """
-    return [
-        {"property": prop, "pair": pair, "metric": metric, "judge": judge}
-        | {k: or_none(v) for k, v in bootstrap(found)._asdict().items()}
-        for (prop, pair, metric, judge), found in values.items()
-    ]
-
-
-def value(
-    result: Mapping[str, Any],
-    prop: str,
-    pair: str,
-    metric: str,
-    judge: str | None = None,
-) -> dict[str, Any]:
-    """The row of a result of ``evaluate``: mean, low, high and n of one figure.
-
-    Raises:
-        FaceRSAError: the result holds no such figure.
-    """
-    wanted = (prop, pair, metric, judge)
-    for row in [*result["rows"], *result["attacks"]]:
-        if (row["property"], row["pair"], row["metric"], row["judge"]) == wanted:
-            return row
-    raise FaceRSAError(
-        f"no figure {metric!r} of judge {judge!r} for ({prop}) {pair} in this result; "
-        "look at the names in its rows."
-    )
-
-
-def table(result: Mapping[str, Any]) -> str:
-    """The report as aligned text: identity by both judges, then the rest."""
-    lines = [f"cipher {result['cipher']}, {result['settings']}"]
-    for row in [*result["rows"], *result["attacks"]]:
-        if row["metric"] in ("mse", "landmarks_eyes"):
-            continue
-        judge = row["judge"] or "-"
-        if row["mean"] is None:
-            lines.append(
-                f"({row['property']}) {row['pair']:<22} {row['metric']}: no face"
-            )
-            continue
-        lines.append(
-            f"({row['property']}) {row['pair']:<22} {row['metric']:<12} {judge:<8}"
-            f"{row['mean']:10.4g}  [{row['low']:.4g}, {row['high']:.4g}]  n={row['n']}"
-        )
-    return "\n".join(lines)
+Key = tuple[str, str, str, str | None]  # property, pair, metric and judge of a row
 
 
 class Interval(NamedTuple):
     """A mean with its bootstrap interval, over ``n`` values."""
 
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+class Row(NamedTuple):
+    """One figure of a result; mean, low and high are None where ``n`` is 0.
+
+    Attributes:
+        property: (a) to (h), or what else was measured.
+        pair: the two pictures compared, or the case.
+        metric: of the two.
+        judge: "train", "heldout" or "arcface"; None where no judge is needed.
+        mean, low, high: over people, with the 95 % interval.
+        n: people; those with an undetected face are left out.
+    """
+
+    property: str
+    pair: str
+    metric: str
+    judge: str | None
     mean: float
     low: float
     high: float
@@ -100,6 +71,90 @@ def bootstrap(
     return Interval(float(array.mean()), float(low), float(high), len(array))
 
 
-def or_none(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else value
+def rows(values: Mapping[Key, Sequence[float] | Interval]) -> list[dict[str, Any]]:
+    """A ``Row`` of each figure, ready for JSON: from its values, or its interval."""
+    intervals = {
+        key: x if isinstance(x, Interval) else bootstrap(x) for key, x in values.items()
+    }
+    return [
+        {name: or_none(entry) for name, entry in Row(*key, *x)._asdict().items()}
+        for key, x in intervals.items()
+    ]
+
+
+def head(experiment: str, **more: Any) -> dict[str, Any]:
+    """What every result begins with: experiment, ``more``, versions, date."""
+    return {
+        "experiment": experiment,
+        **more,
+        "versions": {"facersa": version("facersa"), "torch": torch.__version__},
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def value(
+    result: Mapping[str, Any],
+    property: str,
+    pair: str,
+    metric: str,
+    judge: str | None = None,
+) -> Row:
+    """The row of one figure of a result.
+
+    Raises:
+        FaceRSAError: the result holds no such figure.
+    """
+    for entry in result["rows"]:
+        row = Row(**entry)
+        if row[:4] == (property, pair, metric, judge):
+            return row
+    raise FaceRSAError(
+        f"no figure {metric!r} of judge {judge!r} for ({property}) {pair} in this "
+        "result; use the names in its rows."
+    )
+
+
+# Another metric of the same pair and judge says as much in a better unit.
+BETTER = {
+    "id_raw": "id",
+    "id_donor": "id",
+    "landmarks_eyes": "landmarks",
+    "mse": "psnr",
+}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """A result as aligned text: for each property a line per pair, a column per metric.
+
+    A cell is the mean and half the width of its interval; "-" where no face was
+    detected, empty where nothing was measured. Identity is shown by every judge, the
+    rest by the held-out one; metrics that repeat others are left out.
+    """
+    entries = {Row(**entry)[:4]: Row(**entry) for entry in result["rows"]}
+    title = map(result.get, ("experiment", "cipher", "pictures", "settings"))
+    lines = [", ".join(str(part) for part in title if part)]
+    for name in dict.fromkeys(row.property for row in entries.values()):
+        columns: dict[tuple[str, str | None], dict[str, str]] = {}
+        for row in entries.values():
+            better = (name, row.pair, BETTER.get(row.metric), row.judge)
+            other = row.judge == "train" and row.metric not in ("id", "leverage")
+            if row.property == name and better not in entries and not other:
+                columns.setdefault((row.metric, row.judge), {})[row.pair] = (
+                    f"{row.mean:.3g} ± {(row.high - row.low) / 2:.1g}" if row.n else "-"
+                )
+        pairs = list(
+            dict.fromkeys(pair for cells in columns.values() for pair in cells)
+        )
+        grid = [[f"({name})", "", *pairs]]
+        for (metric, judge), cells in columns.items():
+            grid.append([metric, judge or "", *(cells.get(pair, "") for pair in pairs)])
+        widths = [max(map(len, column)) + 2 for column in grid]
+        for first, *others in zip(*grid, strict=True):
+            padded = (f"{x:>{w}}" for x, w in zip(others, widths[1:], strict=True))
+            lines.append((f"{first:<{widths[0]}}" + "".join(padded)).rstrip())
+    return "\n".join(lines)
+
+
+def or_none(value: Any) -> Any:
+    """The value, or None for NaN, which JSON does not have."""
+    return None if isinstance(value, float) and math.isnan(value) else value

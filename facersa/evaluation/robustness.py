@@ -1,11 +1,11 @@
-"""What is left of a picture's code after a chat program, a photo site, a small copy.
+"""How well decryption survives a chat program, a photo site, a smaller copy.
 
 People are encrypted, the file loses its chunk, the pixels go through what happens
 to pictures, and what is decrypted from them is compared with what the intact file
-decrypts to. Beside it stands what there is without a mark: an encoder that reads a code
-off the anonymised pixels, or a search that fits one to them, and decrypting that. And,
-where people come from W, a search in that small family for one whom the password takes
-to the picture.
+decrypts to. For comparison, codes are also recovered without the watermark, and then
+decrypted: read off the anonymised pixels by the encoder, or fitted to them by a search.
+Where people come from W, one search looks in W for a person whose encryption paints the
+picture.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -24,11 +23,12 @@ from tqdm import tqdm
 from facersa.cipher.base import Cipher
 from facersa.cipher.password import Password, Secrets
 from facersa.errors import SealedError
-from facersa.evaluation.results import rows_of
+from facersa.evaluation.results import Key, head, rows
 from facersa.inversion.inverter import Inverter
 from facersa.inversion.search import ProjectConfig
+from facersa.judges.calibration import JUDGES
 from facersa.judges.panel import Panel, Report
-from facersa.people import FIRST_SEED, sample_stratum
+from facersa.people import Stratum, people
 from facersa.photo.images import (
     decode_image,
     from_uint8,
@@ -81,7 +81,7 @@ IN_W, IN_W_WRONG = "fit in W", "fit in W, wrong password"
 
 
 def painted(engine: FaceRSA, ws: Tensor) -> Inversion:
-    """A generated person (1, 16, 512) as if a photograph of them had been inverted."""
+    """A generated person (1, num_ws, 512) as if a photograph had been inverted."""
     face = engine.renderer.full(ws)
     side = face.shape[-1]
     corners = np.array([[0, 0], [0, side], [side, side], [side, 0]], dtype=float)
@@ -96,19 +96,19 @@ def without_mark(
     config: ProjectConfig | None,
     other: Password | None = None,
 ) -> dict[str, tuple[Tensor, Password]]:
-    """Read codes off an encrypted face without any mark.
+    """Recover codes from an encrypted face without a watermark.
 
     Args:
         inverter: with the encoder and the search.
         cipher: that encrypted it.
         face: (1, 3, R, R) in [-1, 1].
         e: the password.
-        config: of the searches; None leaves only the encoder's reading.
-        other: another password, where the person comes from W: search there, for one
-            whose encryption paints the picture, under either.
+        config: of the searches; None leaves them out.
+        other: another password, given where the person comes from W: then also search
+            in W for a person whose encryption, under either, paints the picture.
 
     Returns:
-        For each way of reading, a code (1, 16, 512) that should paint ``face``, and the
+        For each method, a code (1, num_ws, 512) that should paint ``face``, and the
         password whose inverse should give the person.
     """
     readings = {"encoder": (inverter.guess(face).cpu(), e)}
@@ -133,7 +133,7 @@ def without_mark(
 
 
 def _under(cipher: Cipher, password: Password) -> Callable[[Tensor], Tensor]:
-    """Encryption, on a processor as the cipher is, of codes from wherever they are."""
+    """Encryption on the CPU, where the cipher is, of codes on any device."""
     return lambda ws: cipher(ws.cpu(), password.code).to(ws.device)
 
 
@@ -143,79 +143,82 @@ def from_pixels(
     name: str = "rotation",
     n: int = 16,
     seed: int = 0,
+    stratum: Stratum = "W",
     psi: float = 0.85,
     inversions: list[Inversion] | None = None,
     fits: int = 0,
     search: ProjectConfig | None = None,
+    panel: Panel | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Measure decryption from changed pixels, on faces cropped to 1024 x 1024.
+    """Measure decryption from changed pixels, on faces cropped to full size.
 
     Args:
         engine: the settings.
         name: of its cipher, for the report.
         n: generated people, where no ``inversions`` are given.
         seed: draws them; the same people as those of ``evaluate``.
+        stratum: of these people, and of the judges' calibration; "W" for photographs.
         psi: their truncation.
         inversions: of photographs, to use instead.
         fits: for so many people also fit codes to the unmarked anonymised pixels, as
-            ``without_mark`` does; in W only where no ``inversions`` are given.
-        search: how; the default search where none is given.
+            ``without_mark`` does; the search in W only for generated people of W.
+        search: its configuration; the default one if not given.
+        panel: judges that are loaded already.
         progress: show a bar.
 
     Returns:
-        A dictionary ready for JSON, rows as those of ``evaluate``: "pair" is the
-        change, "read" the share of pictures whose code was found, and a picture that
-        was lost counts as a stranger, with identity 0. "mark" compares the marked
-        encrypted picture with the unmarked one; "rounding" the person with what a
-        compact code keeps of them. "nearer" is the share of people whose picture is
-        fitted better, by LPIPS, under the right password than under a wrong one.
+        A result, see ``results``: "pair" is the change, "read" the share of pictures
+        whose watermark could be decoded; where it could not, identity counts as 0, a
+        stranger's. "mark" compares the watermarked encrypted picture with the plain
+        one; "rounding" the person with the compact code of them. "nearer" is the share
+        of people whose picture is fitted better, by LPIPS, under the right password
+        than under a wrong one.
     """
-    in_w = inversions is None
+    in_w = inversions is None and stratum == "W"
     if inversions is None:
-        start = FIRST_SEED + 2 * seed * n
-        codes = sample_stratum(engine.generator, "W", psi, n, first_seed=start)
+        codes = people(engine.generator, stratum, psi, n, seed)
         inversions = [painted(engine, ws) for ws in codes.split(1)]
-    panel, cipher, first = Panel(), engine.cipher(), 1000 * (seed + 1)
+    panel, cipher, first = panel or Panel(), engine.cipher(), 1000 * (seed + 1)
     inverter, config = Inverter(engine.generator), search or ProjectConfig()
-    values: dict[tuple[str, str, str | None], list[float]] = defaultdict(list)
+    values: dict[Key, list[float]] = defaultdict(list)
 
     def note(pair: str, a: Report, b: Report) -> None:
-        identity = panel.identity_figures(a, b, "W", psi)
-        pixels = panel.pixel_figures(a.picture, b.picture)
-        for (metric, judge), value in (*identity.items(), *pixels.items()):
-            values[pair, metric, judge].append(value)
+        figures = panel.identity_figures(a, b, stratum, psi)
+        figures |= panel.pixel_figures(a.picture, b.picture)
+        for key, figure in figures.items():
+            values["pixels", pair, *key].append(figure)
 
     def report(picture: Tensor) -> Report:
         return panel.report(from_uint8(to_uint8(picture)))
 
-    people = tqdm(inversions, desc="from pixels", disable=not progress)
-    for index, inversion in enumerate(people):
+    for index, inversion in enumerate(
+        tqdm(inversions, desc="from pixels", disable=not progress)
+    ):
         e = Password.random(cipher.num_bits, seed=first + index)
         right = Secrets(codes=(e.inverse,))
         encrypted = engine.encrypt(inversion, Secrets(codes=(e,)), crop=True)
         stripped = png_bytes(encrypted.image)
         intact = engine.decrypt(encrypted.data, right)
-        wanted = report(intact.image)
+        target = report(intact.image)
         note("mark", report(encrypted.face), report(encrypted.image))
-        note("rounding", report(engine.renderer.full(inversion.ws)), wanted)
+        note("rounding", report(engine.renderer.full(inversion.ws)), target)
         for kind, change in CHANGES.items():
             try:
-                found = engine.decrypt(change(stripped), right, from_pixels=True)
+                decrypted = engine.decrypt(change(stripped), right, from_pixels=True)
             except SealedError:
-                values[kind, "read", None].append(0.0)
-                for judge in ("train", "heldout"):
-                    values[kind, "id", judge].append(0.0)
+                values["pixels", kind, "read", None].append(0.0)
+                for judge in JUDGES:
+                    values["pixels", kind, "id", judge].append(0.0)
                 continue
-            values[kind, "read", None].append(1.0)
-            same = torch.equal(found.image, intact.image)
-            note(kind, wanted, wanted if same else report(found.image))
-        face = from_uint8(to_uint8(encrypted.face))
+            values["pixels", kind, "read", None].append(1.0)
+            same = torch.equal(decrypted.image, intact.image)
+            note(kind, target, target if same else report(decrypted.image))
         other = Password.random(cipher.num_bits, seed=first + len(inversions) + index)
         readings = without_mark(
             inverter,
             cipher,
-            face,
+            from_uint8(to_uint8(encrypted.face)),
             e,
             config if index < fits else None,
             other if in_w else None,
@@ -224,18 +227,18 @@ def from_pixels(
             copy = engine.renderer.full(ws)
             note(f"{kind}: the picture", report(encrypted.face), report(copy))
             back = engine.renderer.full(cipher(ws, password.inverse.code))
-            note(f"{kind}: decrypted", wanted, report(back))
+            note(f"{kind}: decrypted", target, report(back))
         if IN_W in readings:
             near, far = (
-                values[f"{kind}: the picture", "lpips", None][-1]
+                values["pixels", f"{kind}: the picture", "lpips", None][-1]
                 for kind in (IN_W, IN_W_WRONG)
             )
-            values[IN_W, "nearer", None].append(float(near < far))
-    return {
-        "cipher": name,
-        "seed": seed,
-        "settings": {"n": len(inversions), "psi": psi, "changes": list(CHANGES)},
-        "versions": {"facersa": version("facersa"), "torch": torch.__version__},
-        "rows": rows_of({("pixels", *key): found for key, found in values.items()}),
-        "attacks": [],
+            values["pixels", IN_W, "nearer", None].append(float(near < far))
+    settings = {
+        "n": len(inversions),
+        "stratum": stratum,
+        "psi": psi,
+        "changes": list(CHANGES),
     }
+    start = head("pixels", cipher=name, settings=settings, seed=seed)
+    return start | {"rows": rows(values)}

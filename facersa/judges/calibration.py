@@ -23,9 +23,13 @@ from facersa.generator.openvino import Renderer
 from facersa.judges.heldout import load_held_out_identity
 from facersa.judges.metrics import calibrated_identity, same_person
 from facersa.judges.networks import load_identity
-from facersa.people import STRATA, sample_stratum
+from facersa.people import STRATA, Stratum, sample_stratum
 
-FALSE_ACCEPTS = 0.01
+# Judges of identity whose cosines are calibrated. One more needs a name here, its
+# embedding in ``calibrate_all`` and in ``Panel``, and a new calibration file.
+JUDGES = ("train", "heldout")
+
+FALSE_MATCH_RATE = 0.01
 
 MIN_PAIRS = 2000
 
@@ -40,13 +44,14 @@ class Calibration:
         psi: truncation of the people compared.
         s0: mean cosine of different people.
         spread: standard deviation of the same.
-        threshold: cosine above which at most 1 % of different people fall.
+        threshold: cosine with a false match rate (FMR) of 1 %: at most that share of
+            pairs of different people lies above it.
         people: detected faces compared.
         n: pairs of different people.
     """
 
     judge: str
-    stratum: str
+    stratum: Stratum
     psi: float
     s0: float
     spread: float
@@ -64,7 +69,7 @@ class Calibration:
 
 
 def calibrate(
-    embeddings: Tensor, *, judge: str, stratum: str, psi: float
+    embeddings: Tensor, *, judge: str, stratum: Stratum, psi: float
 ) -> Calibration:
     """Compare all pairs of embeddings (P, D), one per person.
 
@@ -81,7 +86,7 @@ def calibrate(
             f"a calibration needs {MIN_PAIRS} pairs of different people, {len(known)} "
             f"detected people give {len(cosines)}; draw at least 64 people."
         )
-    threshold = np.quantile(cosines, 1 - FALSE_ACCEPTS, method="higher")
+    threshold = np.quantile(cosines, 1 - FALSE_MATCH_RATE, method="higher")
     return Calibration(
         judge=judge,
         stratum=stratum,
@@ -101,19 +106,18 @@ def calibrate_all(
     psis: Sequence[float] = (0.7, 0.85, 1.0),
     progress: bool = True,
 ) -> list[Calibration]:
-    """Calibrate both identity judges on full pictures, per stratum and psi.
+    """Calibrate all of ``JUDGES`` on full pictures, per stratum and psi.
 
-    Takes about ten minutes on two cores. ``save_calibrations`` keeps the result;
-    the file in ``facersa/weights`` was made this way with the defaults.
+    Takes about ten minutes on two cores. ``save_calibrations`` writes the result;
+    the file in ``facersa/weights`` comes from this with the defaults.
     """
     generator = load_generator() if generator is None else generator
     renderer = Renderer(generator)
-    train, held_out = load_identity(), load_held_out_identity()
     judges: dict[str, Callable[[Tensor], Tensor]] = {
-        "train": train.embed,
-        "heldout": held_out.embed,
+        "train": load_identity().embed,
+        "heldout": load_held_out_identity().embed,
     }
-    found = []
+    calibrations = []
     cells = [(stratum, psi) for stratum in STRATA for psi in psis]
     with tqdm(total=len(cells) * people, unit="face", disable=not progress) as bar:
         for stratum, psi in cells:
@@ -123,11 +127,11 @@ def calibrate_all(
                 for name, embed in judges.items():
                     rows[name].append(embed(picture.cpu()))
                 bar.update()
-            found += [
-                calibrate(torch.cat(rows[n]), judge=n, stratum=stratum, psi=psi)
-                for n in judges
+            calibrations += [
+                calibrate(torch.cat(rows[name]), judge=name, stratum=stratum, psi=psi)
+                for name in JUDGES
             ]
-    return found
+    return calibrations
 
 
 def save_calibrations(calibrations: Iterable[Calibration], path: str | Path) -> None:
@@ -157,17 +161,17 @@ def load_calibrations(path: str | Path | None = None) -> tuple[Calibration, ...]
         ) from error
 
 
-def calibration(judge: str, stratum: str = "W", psi: float = 1.0) -> Calibration:
+def calibration(judge: str, stratum: Stratum = "W", psi: float = 1.0) -> Calibration:
     """The shipped calibration of one judge; psi 1 in W also serves photographs.
 
     Raises:
         CheckpointError: that case was not calibrated.
     """
-    for found in load_calibrations():
-        if (found.judge, found.stratum) == (judge, stratum) and (
-            abs(found.psi - psi) < 1e-6
-        ):
-            return found
+    for case in load_calibrations():
+        if (case.judge, case.stratum) == (judge, stratum) and abs(
+            case.psi - psi
+        ) < 1e-6:
+            return case
     cases = [(c.judge, c.stratum, c.psi) for c in load_calibrations()]
     raise CheckpointError(
         f"no calibration for judge {judge!r}, stratum {stratum!r}, psi {psi}; "

@@ -1,8 +1,8 @@
-"""The held-out judges: dlib's faces, points, pose and identity. Never trained on.
+"""The held-out judge of identity, dlib's: never trained against.
 
-A cipher fools the network it was trained against, so what it achieves is told by
-another family of networks, which no gradient ever reaches. They take the same
-aligned pictures as ``judges`` does.
+A cipher fools the network it was trained against, so what it achieves is measured by
+another family of networks, which no gradient ever reaches. It takes the same aligned
+pictures as ``networks`` does; its landmarks and pose are in ``photo.faces``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from facersa.assets.registry import asset_path
@@ -30,17 +29,17 @@ class HeldOutIdentity:
         self.faces = faces
         self.recogniser = recogniser
 
-    def embed(self, images: Tensor, points: Tensor | None = None) -> Tensor:
+    def embed(self, images: Tensor, landmarks: Tensor | None = None) -> Tensor:
         """Aligned faces (B, 3, R, R) to vectors (B, 128), not normalised.
 
-        ``points`` are those of ``HeldOutFaces.landmarks`` for the same pictures,
-        found here if not given. An undetected face has NaN everywhere.
+        ``landmarks`` are those of ``HeldOutFaces.landmarks`` for the same pictures,
+        detected here if not given. An undetected face has NaN everywhere.
         """
         import dlib
 
-        if points is None:
-            points = self.faces.landmarks(images)
-        pixels = (points.double() * HELD_OUT_SIDE - 0.5).round()
+        if landmarks is None:
+            landmarks = self.faces.landmarks(images)
+        pixels = (landmarks.double() * HELD_OUT_SIDE - 0.5).round()
         rows = []
         for array, places in zip(held_out_arrays(images), pixels, strict=True):
             if places.isnan().any():
@@ -50,18 +49,6 @@ class HeldOutIdentity:
             shape = dlib.full_object_detection(dlib.rectangle(0, 0, 1, 1), parts)
             rows.append(np.array(self.recogniser.compute_face_descriptor(array, shape)))
         return torch.from_numpy(np.stack(rows)).float()
-
-    def detected(self, embeddings: Tensor) -> Tensor:
-        """Which rows of ``embed`` hold a face: (B,) bool."""
-        return ~embeddings.isnan().any(-1)
-
-    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Cosine (B,) of two sets of embeddings; NaN where a face was not found."""
-        return F.cosine_similarity(a, b, dim=-1)
-
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Euclidean distance (B,): dlib's own scale, .6 its usual threshold."""
-        return (a - b).norm(dim=-1)
 
 
 def load_held_out_identity(faces: HeldOutFaces | None = None) -> HeldOutIdentity:

@@ -4,6 +4,7 @@ Pure functions of tensors, one value per picture, and the calibration that turns
 a judge's raw cosine into something comparable. The paper's Tables 1 to 3 use the
 same quantities, but not always on a stated scale: here every range is an
 argument. Pictures are (B, 3, H, W) in [-1, 1], clamped as a picture file would.
+NaN stands for an undetected face, and whatever is compared with it is NaN.
 """
 
 from __future__ import annotations
@@ -74,19 +75,19 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     return (top / bottom).flatten(1).mean(1)
 
 
-def eye_distance(points: Tensor) -> Tensor:
-    """From eye centre to eye centre: points (B, 68, 2) to (B,), in their unit."""
-    check_shape(points, None, 68, 2, name="landmarks")
-    return (points[:, 36:42].mean(1) - points[:, 42:48].mean(1)).norm(dim=-1)
+def eye_distance(landmarks: Tensor) -> Tensor:
+    """From eye centre to eye centre: landmarks (B, 68, 2) to (B,), in their unit."""
+    check_shape(landmarks, None, 68, 2, name="landmarks")
+    return (landmarks[:, 36:42].mean(1) - landmarks[:, 42:48].mean(1)).norm(dim=-1)
 
 
 def landmark_distance(a: Tensor, b: Tensor, *, by: str = "side") -> Tensor:
-    """Mean distance (B,) of 68 points (B, 68, 2) given in sides of the picture.
+    """Mean distance (B,) of 68 landmarks (B, 68, 2) given in sides of the picture.
 
     Args:
-        a: points of the reference.
-        b: points of the other picture.
-        by: "side" leaves the unit, sides of the picture (we suppose that the
+        a: landmarks of the reference.
+        b: landmarks of the other picture.
+        by: "side" leaves the unit, sides of the picture (we assume that the
             paper's Table 2 means this; it does not say); "eyes" divides by the
             distance between the eyes of ``a``.
     """
@@ -110,8 +111,8 @@ def calibrated_identity(similarity: Tensor, s0: float) -> Tensor:
 
 
 def same_person(similarity: Tensor, threshold: float) -> Tensor:
-    """Which pairs a judge accepts as one person, 1. or 0. (mean: the share).
+    """Which pairs a judge accepts as one person: 1 or 0, so that the mean is the share.
 
-    A pair with an undetected face (NaN) is not accepted.
+    A pair with an undetected face stays NaN, no verdict: a broken face hides nobody.
     """
-    return (similarity > threshold).float()
+    return (similarity > threshold).float().where(~similarity.isnan(), torch.nan)

@@ -3,7 +3,7 @@
 They measure what the paper's losses (section "Training") and tables (1 to 3)
 speak of. Two independent families are kept apart on purpose. The *training*
 judges here are differentiable, so a cipher may be trained against them; the
-*held-out* judges are in ``heldout``. The expression network is differentiable
+*held-out* judge is in ``heldout``. The expression network is differentiable
 too and is still never trained against.
 
 Every judge takes FFHQ-aligned pictures (B, 3, R, R), float32 RGB in [-1, 1], R
@@ -27,8 +27,8 @@ from facersa.assets.registry import asset_path, load_tensors
 from facersa.errors import AssetError
 from facersa.photo.images import check_images, resize
 
-# Where the networks look, in 64ths of the side: left, top, right, bottom. Found
-# by search over generated faces, against dlib's points and the pose from them.
+# What each network is shown, in 64ths of the side: left, top, right, bottom. Chosen
+# by search over generated faces, against dlib's landmarks and the pose from them.
 LANDMARK_CROP = (10, 17, 54, 61)
 
 POSE_CROP = (10, 13, 54, 57)
@@ -91,17 +91,17 @@ class IdentityJudge(FrozenNetwork):
 
 
 class Landmarks(FrozenNetwork):
-    """68 points of a face (training judge)."""
+    """68 landmarks of a face (training judge)."""
 
     def landmarks(self, images: Tensor) -> Tensor:
-        """Aligned faces to points (B, 68, 2): x, y in sides of the picture."""
+        """Aligned faces to landmarks (B, 68, 2): x, y in sides of the picture."""
         face = _crop(images, LANDMARK_CROP, 64)
         luma = face.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
         grey = (face * luma).sum(1, keepdim=True)
-        found = self.network((grey + 1) * 127.5 / 256).view(-1, 68, 2)
+        landmarks = self.network((grey + 1) * 127.5 / 256).view(-1, 68, 2)
         left, top, right, _ = LANDMARK_CROP
-        corner = found.new_tensor([left, top])
-        return (found * (right - left) + corner) / 64
+        corner = landmarks.new_tensor([left, top])
+        return (landmarks * (right - left) + corner) / 64
 
     forward = landmarks
 
@@ -120,12 +120,12 @@ class Pose(FrozenNetwork):
     def rotations(self, images: Tensor) -> Tensor:
         """Aligned faces to rotation matrices (B, 3, 3), axes right, down, away."""
         yaw, pitch, roll = torch.deg2rad(self.angles(images)).unbind(1)
-        return _turn(-pitch, 0) @ _turn(yaw, 1) @ _turn(roll, 2)
+        return _rotation(-pitch, 0) @ _rotation(yaw, 1) @ _rotation(roll, 2)
 
     forward = rotations
 
 
-def _turn(angle: Tensor, axis: int) -> Tensor:
+def _rotation(angle: Tensor, axis: int) -> Tensor:
     """Rotations (B, 3, 3) by ``angle`` (B,) radians about one axis."""
     first, second = (axis + 1) % 3, (axis + 2) % 3
     cos, sin = angle.cos(), angle.sin()
@@ -164,8 +164,7 @@ class Expression(FrozenNetwork):
 class Detector(FrozenNetwork):
     """Is there a face, and where? RFB-320 (training judge).
 
-    It reads the whole picture squeezed to 320 x 240, so pictures of any shape
-    are welcome here.
+    It reads the whole picture squeezed to 320 x 240, so any shape will do.
     """
 
     def __init__(self, network: nn.Module, centres: Tensor, sizes: Tensor) -> None:
@@ -184,28 +183,24 @@ class Detector(FrozenNetwork):
         half = self.sizes * (0.2 * offsets[..., 2:]).exp() / 2
         return torch.cat([centre - half, centre + half], 2), logits.softmax(2)[..., 1]
 
-    def score(self, images: Tensor) -> Tensor:
-        """The probability (B,) of the surest face in each picture."""
-        return self(images)[1].amax(1)
-
     @torch.no_grad()
     def detect(
         self, images: Tensor, threshold: float = 0.65, overlap: float = 0.4
     ) -> list[tuple[Tensor, Tensor]]:
-        """Per picture: boxes (n, 4) as in ``forward`` and scores (n,), surest first.
+        """Per picture: boxes (n, 4) as in ``forward`` and scores (n,), best first.
 
-        Of boxes that overlap by more than ``overlap`` (intersection over
-        union), only the surest is kept.
+        Of boxes that overlap by more than ``overlap`` (intersection over union),
+        only the one with the best score remains.
         """
         from torchvision.ops import nms
 
-        found = []
+        faces = []
         for box, score in zip(*self(images), strict=True):
-            sure = score > threshold
-            box, score = box[sure], score[sure]
-            kept = nms(box, score, overlap)
-            found.append((box[kept], score[kept]))
-        return found
+            above = score > threshold
+            box, score = box[above], score[above]
+            best = nms(box, score, overlap)
+            faces.append((box[best], score[best]))
+        return faces
 
 
 def _convert(name: str, outputs: Sequence[str] = ()) -> tuple[nn.Module, Any]:

@@ -1,15 +1,18 @@
-"""All judges at one table: what they say of a picture, and of two."""
+"""All judges together: what they say of a picture, and of two."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from facersa.judges.calibration import calibration
+from facersa.judges.arcface import load_insightface
+from facersa.judges.calibration import JUDGES, calibration
 from facersa.judges.heldout import load_held_out_identity
 from facersa.judges.metrics import landmark_distance, mse, pose_cosine, psnr, ssim
 from facersa.judges.networks import (
@@ -20,18 +23,31 @@ from facersa.judges.networks import (
     load_lpips,
     load_pose,
 )
+from facersa.people import Stratum
 from facersa.photo.images import resize
 
 JUDGED_SIDE = 512
 
+FAMILIES = ("train", "heldout")  # judges of landmarks, pose and detection
+
+Figures = dict[tuple[str, str | None], float]  # by metric and judge
+
 
 @dataclass(frozen=True)
 class Report:
-    """What the judges say of one picture; NaN where no face was found."""
+    """What the judges say of one picture; NaN where no face was detected.
+
+    Attributes:
+        picture: (1, 3, R, R) in [-1, 1].
+        identity: by judge, an embedding (D,).
+        detected: by family, 1 or 0.
+        landmarks: by family, (1, 68, 2) in sides of the picture.
+        rotations: by family, the pose (1, 3, 3).
+        expression: logits (7,).
+    """
 
     picture: Tensor
-    train: Tensor
-    heldout: Tensor
+    identity: dict[str, Tensor]
     detected: dict[str, float]
     landmarks: dict[str, Tensor]
     rotations: dict[str, Tensor]
@@ -39,9 +55,17 @@ class Report:
 
 
 class Panel:
-    """All judges at one table, loaded once."""
+    """All judges, loaded once.
 
-    def __init__(self) -> None:
+    Args:
+        arcface: an ArcFace ONNX file of the user's own, one more judge of identity.
+
+    Raises:
+        AssetError: ``arcface`` is missing or not such a file.
+    """
+
+    def __init__(self, arcface: str | Path | None = None) -> None:
+        self.arcface = None if arcface is None else load_insightface(arcface)
         self.identity = load_identity()
         self.heldout = load_held_out_identity()
         self.landmarks, self.pose = load_landmarks(), load_pose()
@@ -52,52 +76,55 @@ class Panel:
     def report(self, picture: Tensor) -> Report:
         """Judge one aligned picture (1, 3, R, R)."""
         small = resize(picture, JUDGED_SIDE)
-        points = self.heldout.faces.landmarks(small)
-        found = self.detector.detect(small)[0][0]
-        seen = 1.0 if len(found) else math.nan
+        landmarks = self.heldout.faces.landmarks(small)
+        faces = len(self.detector.detect(small)[0][0])
+        known = 1.0 if faces else math.nan
+        identity = {
+            "train": self.identity.embed(small)[0] * known,
+            "heldout": self.heldout.embed(small, landmarks)[0],
+        }
+        if self.arcface is not None:
+            identity["arcface"] = self.arcface.embed(small, landmarks)[0]
         return Report(
             picture,
-            self.identity.embed(small)[0] * seen,
-            self.heldout.embed(small, points)[0],
-            {
-                "train": float(len(found) > 0),
-                "heldout": float(not points.isnan().any()),
+            identity,
+            detected={
+                "train": float(faces > 0),
+                "heldout": float(not landmarks.isnan().any()),
             },
-            {"train": self.landmarks.landmarks(small) * seen, "heldout": points},
-            {
-                "train": self.pose.rotations(small) * seen,
-                "heldout": self.heldout.faces.rotations(points),
+            landmarks={
+                "train": self.landmarks.landmarks(small) * known,
+                "heldout": landmarks,
             },
-            self.expression.logits(small)[0] * seen,
+            rotations={
+                "train": self.pose.rotations(small) * known,
+                "heldout": self.heldout.faces.rotations(landmarks),
+            },
+            expression=self.expression.logits(small)[0] * known,
         )
 
     def identity_figures(
-        self, a: Report, b: Report, stratum: str, psi: float
-    ) -> dict[tuple[str, str | None], float]:
-        """id, id_raw and same_person of a pair, by both judges."""
-        figures: dict[tuple[str, str | None], float] = {}
-        for judge in ("train", "heldout"):
-            scale = calibration(judge, stratum, psi)
-            first, second = getattr(a, judge), getattr(b, judge)
-            cosine = torch.nn.functional.cosine_similarity(first, second, dim=0)
+        self, a: Report, b: Report, stratum: Stratum, psi: float
+    ) -> Figures:
+        """id_raw, the cosine, by each judge; of calibrated ones id and same_person."""
+        figures: Figures = {}
+        for judge in a.identity:
+            cosine = F.cosine_similarity(a.identity[judge], b.identity[judge], dim=0)
             figures["id_raw", judge] = float(cosine)
-            figures["id", judge] = float(scale.identity(cosine))
-            # A broken face hides nobody: without a face there is no verdict.
-            figures["same_person", judge] = (
-                math.nan if cosine.isnan() else float(scale.same_person(cosine))
-            )
+            if judge in JUDGES:
+                scale = calibration(judge, stratum, psi)
+                figures["id", judge] = float(scale.identity(cosine))
+                figures["same_person", judge] = float(scale.same_person(cosine))
         return figures
 
-    def attribute_figures(
-        self, a: Report, b: Report
-    ) -> dict[tuple[str, str | None], float]:
+    def attribute_figures(self, a: Report, b: Report) -> Figures:
         """Landmarks (two scales), pose and expression of a pair."""
-        figures: dict[tuple[str, str | None], float] = {}
-        for judge in ("train", "heldout"):
-            first, second = a.landmarks[judge], b.landmarks[judge]
-            figures["landmarks", judge] = float(landmark_distance(first, second))
+        figures: Figures = {}
+        for judge in FAMILIES:
+            pair = a.landmarks[judge], b.landmarks[judge]
+            figures["landmarks", judge] = float(landmark_distance(*pair))
             figures["landmarks_eyes", judge] = float(
-                landmark_distance(first, second, by="eyes")
+                landmark_distance(*pair, by="eyes")
             )
             figures["pose", judge] = float(
                 pose_cosine(a.rotations[judge], b.rotations[judge])
@@ -109,7 +136,7 @@ class Panel:
 
     @torch.no_grad()
     def features(self, picture: Tensor) -> Tensor:
-        """What a picture classifier looks at: (F,) pooled AlexNet features.
+        """What a picture classifier reads: (F,) pooled AlexNet features.
 
         Means and largest values of all five levels over the picture at 256 x 256.
         """
@@ -119,7 +146,7 @@ class Panel:
         return torch.cat([*(x.mean(1) for x in flat), *(x.amax(1) for x in flat)])
 
     @torch.no_grad()
-    def pixel_figures(self, a: Tensor, b: Tensor) -> dict[tuple[str, None], float]:
+    def pixel_figures(self, a: Tensor, b: Tensor) -> Figures:
         """LPIPS (AlexNet), MSE, PSNR and SSIM of two pictures, on [0, 1].
 
         Equal pictures have an infinite PSNR; that of 8-bit rounding noise

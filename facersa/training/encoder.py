@@ -32,7 +32,7 @@ from facersa.generator.statistics import WStatistics, cosine_basis
 from facersa.inversion.encoder import Encoder, Pyramid
 from facersa.inversion.trunk import Features, Trunk
 from facersa.judges.networks import IdentityJudge
-from facersa.people import TRAIN_SEED, training_codes
+from facersa.people import training_codes, training_seeds
 from facersa.photo.images import from_uint8
 from facersa.sealing.compact import CompactCode
 from facersa.training.augment import DAMAGE, SCENES, augment
@@ -121,7 +121,7 @@ class EncoderTask:
         """Paint the pool and look at it; fit the linear read."""
         self.config = config
         self.first_unread = min(READ_MOST, round(READ_SHARE * config.pool))
-        first = TRAIN_SEED + config.seed * config.pool
+        first = training_seeds(config.seed, config.pool).start
         self.codes = training_codes(self.generator, config.pool, first)
         if self.recipe.kept:
             kind = self.recipe.pictures

@@ -26,7 +26,7 @@ from facersa.generator.parts import GeneratorParser
 from facersa.generator.statistics import WStatistics, whitening
 from facersa.judges.bisenet import BiSeNet
 from facersa.judges.networks import IdentityJudge, Landmarks
-from facersa.people import TRAIN_SEED, varied_codes
+from facersa.people import surrogate_seeds, training_seeds, varied_codes
 from facersa.training.assembly import become_ring
 from facersa.training.chains import GROUPS, fresh_codes, named_codes
 from facersa.training.critic import Critic
@@ -53,7 +53,7 @@ def pool_codes(
     generator: Generator, part: int, people: int, layers: Sequence[int]
 ) -> Tensor:
     """The codes (2 people, 16, 512) of one part of the surrogate's pool."""
-    bases = varied_codes(generator, people, TRAIN_SEED + 500_000 + part * people)
+    bases = varied_codes(generator, people, surrogate_seeds(part, people).start)
     rng = torch.Generator().manual_seed(part)
     return torch.cat([bases, edited_codes(generator, bases, tuple(layers), rng)])
 
@@ -127,7 +127,7 @@ class MapperTask:
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Draw the people; begin as a ring; judge and fit the surrogate."""
         self.config, self.folder = config, folder / "pool"
-        first = TRAIN_SEED + config.seed * config.pool
+        first = training_seeds(config.seed, config.pool).start
         self.codes = varied_codes(self.generator, config.pool, first)
         new = not (folder / "state").exists()
         rng = torch.Generator().manual_seed(config.seed)

@@ -21,7 +21,7 @@ from facersa.generator.mobile_stylegan import (
 from facersa.generator.openvino import Renderer
 from facersa.judges.networks import IdentityJudge
 from facersa.ops import haar_analysis
-from facersa.people import TRAIN_SEED, varied_codes
+from facersa.people import training_seeds, varied_codes
 from facersa.photo.images import from_uint8, resize
 from facersa.training.loop import TrainConfig
 from facersa.training.pool import render_pool
@@ -61,7 +61,8 @@ class HeadTask:
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Render the pool and set the linear part by ridge regression."""
         self.batch = config.batch
-        self.codes = varied_codes(self.generator, config.pool, TRAIN_SEED + config.seed)
+        first = training_seeds(config.seed, config.pool).start
+        self.codes = varied_codes(self.generator, config.pool, first)
         self.pixels = render_pool(self.generator, self.codes, folder / "pool")
         if not (folder / "state").exists():
             self._fit_linear(min(48, config.pool))

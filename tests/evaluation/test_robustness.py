@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -26,6 +27,8 @@ from facersa.evaluation.robustness import (
 from facersa.generator.base import Generator
 from facersa.inversion.inverter import Inverter
 from facersa.inversion.search import ProjectConfig
+from facersa.judges.panel import Panel
+from facersa.people import people
 from facersa.photo.images import decode_image, png_bytes
 from facersa.pipeline import FaceRSA
 
@@ -92,12 +95,12 @@ def test_a_search_in_w_looks_through_the_password(generator: Generator) -> None:
 
 
 @pytest.mark.slow
-def test_the_table_tells_what_comes_back_and_what_is_lost(
+def test_the_table_shows_what_survives_and_what_does_not(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = {name: CHANGES[name] for name in ("PNG", "JPEG 75")}
-    lost = {"tiny": lambda data: rescale(0.05, data)}
-    monkeypatch.setattr(robustness, "CHANGES", kept | lost)
+    mild = {name: CHANGES[name] for name in ("PNG", "JPEG 75")}
+    tiny = {"tiny": lambda data: rescale(0.05, data)}
+    monkeypatch.setattr(robustness, "CHANGES", mild | tiny)
     result = from_pixels(
         FaceRSA(generator),
         n=1,
@@ -105,18 +108,59 @@ def test_the_table_tells_what_comes_back_and_what_is_lost(
         search=replace(ProjectConfig(), steps=3, candidates=2),
         progress=False,
     )
-    for name in kept:
-        assert value(result, "pixels", name, "read")["mean"] == 1
-        identity = value(result, "pixels", name, "id", "heldout")["mean"]
+    for name in mild:
+        assert value(result, "pixels", name, "read").mean == 1
+        identity = value(result, "pixels", name, "id", "heldout").mean
         assert identity == pytest.approx(1, abs=1e-5)
-        assert value(result, "pixels", name, "lpips")["mean"] == 0
-    assert value(result, "pixels", "tiny", "read")["mean"] == 0
-    assert value(result, "pixels", "tiny", "id", "heldout")["mean"] == 0
-    assert 44 < value(result, "pixels", "mark", "psnr")["mean"] < 52
-    assert value(result, "pixels", "rounding", "id", "train")["mean"] > 0.8
-    assert value(result, "pixels", IN_W, "nearer")["mean"] in (0, 1)
+        assert value(result, "pixels", name, "lpips").mean == 0
+    assert value(result, "pixels", "tiny", "read").mean == 0
+    assert value(result, "pixels", "tiny", "id", "heldout").mean == 0
+    assert 44 < value(result, "pixels", "mark", "psnr").mean < 52
+    assert value(result, "pixels", "rounding", "id", "train").mean > 0.8
+    near, far = (
+        value(result, "pixels", f"{kind}: the picture", "lpips").mean
+        for kind in (IN_W, IN_W_WRONG)
+    )
+    assert value(result, "pixels", IN_W, "nearer").mean == float(near < far)
     for kind in ("encoder", "fit", "fit from the encoder", IN_W, IN_W_WRONG):
-        assert value(result, "pixels", f"{kind}: the picture", "id", "train")["n"] == 1
-        back = value(result, "pixels", f"{kind}: decrypted", "id", "train")["mean"]
+        assert value(result, "pixels", f"{kind}: the picture", "id", "train").n == 1
+        back = value(result, "pixels", f"{kind}: decrypted", "id", "train").mean
         assert back < 0.8
     assert result["settings"]["n"] == 1
+
+
+def test_row_mixed_people_are_drawn_and_judged_as_such(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stratum was ignored before."""
+    monkeypatch.setattr(robustness, "CHANGES", {})
+    engine, asked, drawn = FaceRSA(generator), set(), []
+
+    class Recorder:
+        def report(self, picture: torch.Tensor) -> Any:
+            return SimpleNamespace(picture=picture)
+
+        def identity_figures(self, a: Any, b: Any, *how: object) -> dict:
+            asked.add(how)
+            return {}
+
+        def pixel_figures(self, a: Any, b: Any) -> dict:
+            return {}
+
+    def recorded(engine: FaceRSA, ws: torch.Tensor) -> Any:
+        drawn.append(ws)
+        return painted(engine, ws)
+
+    monkeypatch.setattr(robustness, "painted", recorded)
+    result = from_pixels(
+        engine,
+        n=1,
+        stratum="row-mixed",
+        psi=0.7,
+        panel=cast(Panel, Recorder()),
+        progress=False,
+    )
+    assert torch.equal(drawn[0], people(generator, "row-mixed", 0.7, 1))
+    assert len(torch.unique(drawn[0][0], dim=0)) == 2
+    assert asked == {("row-mixed", 0.7)}
+    assert result["settings"]["stratum"] == "row-mixed"

@@ -53,8 +53,8 @@ def test_a_local_file_gives_the_same_network(network: BiSeNet, file: Path) -> No
     assert not any(p.requires_grad for p in loaded.parameters())
     image = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        shares, wanted = loaded(image * 2 - 1), network(image * 2 - 1)
-    assert torch.equal(shares, wanted)
+        shares, expected = loaded(image * 2 - 1), network(image * 2 - 1)
+    assert torch.equal(shares, expected)
     assert shares.shape == (2, PARTS, 64, 64)
     torch.testing.assert_close(shares.sum(1), torch.ones(2, 64, 64))
 
