@@ -2,7 +2,7 @@
 
 The published network fixes some things that the paper does not speak of: the axis
 of a norm, an activation at the end, a factor. Every variant here learns the same
-task on the same budget, the imitation stage of ``mapper_task``: it copies a shift
+task on the same budget, the distillation of ``training.mapper``: it copies a shift
 that is linear in the password, so that the right answer is known, has all of the
 properties, and any network of this form can come as near to it as its form allows.
 What is left of (c), (f), (g) and (h) is then the work of the form.
@@ -29,7 +29,7 @@ from facersa.generator.openvino import Renderer
 from facersa.generator.statistics import WStatistics, whitening
 from facersa.judges.panel import Panel
 from facersa.people import FIRST_SEED, TRAIN_SEED, varied_codes
-from facersa.training.imitation import imitation_loss
+from facersa.training.distillation import distillation_loss
 from facersa.training.loop import TrainConfig, train
 
 PSI = 0.85
@@ -92,7 +92,7 @@ class Copying:
         """Copy a batch."""
         picked = torch.randint(len(self.people), (self.config.batch,), generator=rng)
         ws = self.people[picked.to(self.people.device)]
-        return imitation_loss(self.mapper, self.teacher, ws, self.axes, rng), {}
+        return distillation_loss(self.mapper, self.teacher, ws, self.axes, rng), {}
 
     def measure(self) -> dict[str, float]:
         """Nothing: ``measure_variant`` does."""
