@@ -9,7 +9,7 @@ the face by one from the password is what a modulation module does. So the first
 reads x and y, the converter and the gamma of the second draw the curves, the second
 multiplies, and the third writes the step. Every weight is known.
 
-Three things that the network does on the way are made up for. A leaky unit bends a
+Three things that the network does on the way need a remedy. A leaky unit bends a
 number, but not the difference of it and its negative. A layer norm removes the mean and
 the size of its input: a large constant, orthogonal to the signal, preserves the size.
 And a pixel norm removes the length of a row, for good, so there must be none.
@@ -215,8 +215,8 @@ def _multiply(
     def both(value: Tensor) -> Tensor:
         """Of (x, y) of each plane, ((x, y), (-y, x)) and the negatives."""
         pairs = value.unflatten(0, (-1, 2))
-        turned = torch.stack([-pairs[:, 1], pairs[:, 0]], dim=1)
-        value = torch.cat([value, turned.flatten(0, 1)])
+        across = torch.stack([-pairs[:, 1], pairs[:, 0]], dim=1)
+        value = torch.cat([value, across.flatten(0, 1)])
         return torch.cat([value, -value])
 
     linear, gamma = second.linear, _last(second.gamma)

@@ -110,7 +110,7 @@ def stored_run(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
         return TrainConfig(**meta["config"]), meta["settings"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{folder} was made by another version ({error}); start a new run."
+            f"{folder} was written by another version ({error}); start a new run."
         ) from error
 
 
@@ -275,16 +275,15 @@ def _resume(
                 f"{folder} holds a run with {name} {meta.get(name)}, expected {value}; "
                 "use the same settings or another folder."
             )
-    parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimizer": {}}
-    for name, tensor in tensors.items():
-        part, _, key = name.partition(".")
-        parts[part][key] = tensor
-    task.module.load_state_dict(parts["module"])
-    for name, value in parts["average"].items():
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        names = (name for name in tensors if name.startswith(prefix))
+        return {name.removeprefix(prefix): tensors[name] for name in names}
+
+    task.module.load_state_dict(part("module."))
+    for name, value in part("average.").items():
         average[name].copy_(value)
-    states: dict[int, dict[str, Tensor]] = {}
-    for name, value in parts["optimizer"].items():
-        index, _, key = name.partition(".")
-        states.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": states, "param_groups": meta["optimizer"]})
+    groups = meta["optimizer"]
+    states = {i: part(f"optimizer.{i}.") for g in groups for i in g["params"]}
+    optimizer.load_state_dict({"state": states, "param_groups": groups})
     return step

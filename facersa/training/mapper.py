@@ -279,19 +279,13 @@ class MapperTask:
         }
         renderer = Renderer(self.generator)
         pictures = {k: renderer.preview(v).to(self.device) for k, v in named.items()}
-        identity = {
-            name: torch.cat([self.identity.embed(x) for x in picture.split(1)])
-            for name, picture in pictures.items()
-        }
+        identity = {name: self.identity.embed(x) for name, x in pictures.items()}
         pairs = [("I", "Ie1"), ("Ie1", "Ie1^"), ("Ie1", "Ie2"), ("I", "Ie1d1")]
         pairs += [("Ie2", "Ie1e2d1"), ("Ie1e2", "I(e1+e2)")]
         figures = {
             f"id_raw {a}~{b}": float((identity[a] * identity[b]).sum(1).mean())
             for a, b in pairs
         }
-        before, after = (
-            torch.cat([self.landmarks.landmarks(x) for x in pictures[k].split(1)])
-            for k in ("I", "Ie1")
-        )
+        before, after = (self.landmarks.landmarks(pictures[k]) for k in ("I", "Ie1"))
         moved = float((before - after).norm(dim=-1).mean())
         return {"people": float(count), **figures, "landmarks": moved}
