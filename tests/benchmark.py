@@ -150,11 +150,11 @@ def training() -> dict[str, list[float]]:
     for kind, stage, batch in [
         *(("steered", "painted", count) for count in counts),
         *(("faithful", "painted", count) for count in counts),
-        ("faithful", "imitation", 32),
+        ("faithful", "distillation", 32),
     ]:
         config, recipe = mapper_preset("gpu" if device == "cuda" else "cpu", kind)
-        copied = recipe.latent_batch if stage == "imitation" else 0
-        recipe = replace(recipe, imitation_steps=10**6 if copied else 0)
+        copied = recipe.distillation_batch if stage == "distillation" else 0
+        recipe = replace(recipe, distillation_steps=10**6 if copied else 0)
         teacher = load_teacher(recipe.teacher, device) if copied else None
         task = MapperTask(*networks, recipe, teacher)
         with tempfile.TemporaryDirectory() as folder:

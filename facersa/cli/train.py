@@ -69,12 +69,13 @@ def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]
     from facersa.judges.bisenet import load_bisenet
     from facersa.judges.networks import load_identity, load_landmarks, load_lpips
     from facersa.training.encoder import EncoderTask
-    from facersa.training.loop import PRESETS, stored_run
+    from facersa.training.loop import stored_run
     from facersa.training.mapper import MapperTask
     from facersa.training.preview import HeadTask
     from facersa.training.recipes import (
         encoder_preset,
         encoder_recipe_of,
+        head_preset,
         mapper_preset,
         recipe_of,
     )
@@ -83,14 +84,16 @@ def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]
     stored = stored_run(folder) if options.resume else None
     generator, identity = load_mobile_stylegan(device), load_identity(device)
     if options.what == "head":
-        config = stored[0] if stored else PRESETS[options.preset]
-        return HeadTask(generator, identity), config
+        config = stored[0] if stored else head_preset(options.preset)
+        return HeadTask(generator, identity, seed=config.seed), config
     lpips = load_lpips("alex", device)
     if options.what == "encoder":
         config, learned = encoder_preset(options.preset)
         if stored:
             config, learned = stored[0], encoder_recipe_of(stored[1])
-        return EncoderTask(generator, identity, lpips, learned), config
+        return EncoderTask(
+            generator, identity, lpips, learned, seed=config.seed
+        ), config
     config, recipe = mapper_preset(options.preset, options.mapper)
     if stored:
         config, recipe = stored[0], recipe_of(stored[1])
@@ -104,7 +107,8 @@ def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]
         lpips,
         recipe,
         teacher=load_teacher(recipe.teacher, device)
-        if recipe.imitation_steps
+        if recipe.distillation_steps
         else None,
+        seed=config.seed,
     )
     return task, config

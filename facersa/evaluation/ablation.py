@@ -28,7 +28,7 @@ from facersa.generator.statistics import WStatistics, whitening
 from facersa.judges.calibration import JUDGES
 from facersa.judges.panel import Panel
 from facersa.people import people, training_seeds, varied_codes
-from facersa.training.imitation import imitation_loss
+from facersa.training.distillation import distillation_loss
 from facersa.training.loop import TrainConfig, train
 
 PSI = 0.85
@@ -91,7 +91,7 @@ class Copying:
         """Of a batch."""
         picked = torch.randint(len(self.people), (self.config.batch,), generator=rng)
         ws = self.people[picked.to(self.people.device)]
-        return imitation_loss(self.mapper, self.teacher, ws, self.axes, rng), {}
+        return distillation_loss(self.mapper, self.teacher, ws, self.axes, rng), {}
 
     def measure(self) -> dict[str, float]:
         """Nothing: ``measure_variant`` does."""

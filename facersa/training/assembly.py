@@ -1,18 +1,18 @@
-"""Assemble the paper's network so that it does what a ring does, without training.
+"""Write down weights with which the paper's network does what a ring does.
 
 What a ring does to a row is a sum of products, four for each plane:
 
     step = sum over planes of (cos a - 1) (x, y) + sin a (-y, x)
 
-x and y are read from the face, the angle a from the password. To multiply what comes
-from a face by what comes from a password is just what a modulation module does. So the
-first module reads x and y, the converter and the gamma of the second draw the curves,
-the second multiplies, and the third writes the step. Every weight is known.
+x and y are read from the face, the angle a from the password. Multiplying a number from
+the face by one from the password is what a modulation module does. So the first module
+reads x and y, the converter and the gamma of the second draw the curves, the second
+multiplies, and the third writes the step. Every weight is known.
 
-Three things that the network does on the way are made up for. A leaky unit bends a
-number, but not the difference of it and its negative. A layer norm forgets the mean and
-the size of what it is given: a loud constant keeps the size, if it lies across the
-signal. And a pixel norm forgets how long a row is, for good, so there must be none.
+Three things that the network does on the way need a remedy. A leaky unit bends a
+number, but not the difference of it and its negative. A layer norm removes the mean and
+the size of its input: a large constant, orthogonal to the signal, preserves the size.
+And a pixel norm removes the length of a row, for good, so there must be none.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from facersa.cipher.modulation import MapperConfig, Modulation, ModulationMapper
 from facersa.cipher.ring import RingMapper
 from facersa.training.chains import summed_codes
 
-LOUD = 20.0  # constant in the first two modules
+CONSTANT = 20.0  # in the first two modules
 
-LOUD_GAMMA = 100.0  # in the gamma that draws the curves
+CONSTANT_GAMMA = 100.0  # in the gamma that draws the curves
 
-LOUD_STEP = 1000.0  # in the third module
+CONSTANT_STEP = 1000.0  # in the third module
 
-SEEN = 256  # people and passwords that set the scales
+SAMPLES = 256  # people and passwords that set the scales
 
 PLANES = 20  # of a ring at most: 12 units fold each curve, which is 5 half turns
 
@@ -52,18 +52,18 @@ def become_ring(
 ) -> None:
     """Set the weights of ``mapper`` so that it does nearly what ``ring`` does.
 
-    It knows angles of up to 56 half turns where there are 16 planes, 40 where there are
-    20: sums of some hundred passwords. The ring has no such limit.
+    Its angles end at 56 half turns for 16 planes, at 40 for 20: sums of some hundred
+    passwords. The ring has no such limit.
 
     Args:
         mapper: of the form ``FORM``, with the ring's rows and bits, of any strength.
-        ring: whose planes, centre and angles are taken.
-        people: (n, 16, 512) codes, by which scales are set.
+        ring: its planes, centre and angles are copied.
+        people: codes (n, rows, 512) that set the scales.
         rng: of the people and passwords.
 
     Raises:
         ValueError: the mapper has another form; the ring has too many planes to draw
-            their curves well, or too few axes for a constant across them.
+            their curves well, or too few axes for a constant orthogonal to them.
     """
     size = ring.centre.numel()
     form = replace(
@@ -79,9 +79,9 @@ def become_ring(
             'it takes three modules, odd=False, norm="none", all else as by default, '
             f"the ring's rows and bits, at most {PLANES} planes and four axes for each."
         )
-    picked = torch.randint(len(people), (SEEN,), generator=rng)
+    picked = torch.randint(len(people), (SAMPLES,), generator=rng)
     ws = people[picked.to(people.device)]
-    before, code = (summed_codes(SEEN, ring.num_bits, rng).to(ws) for _ in range(2))
+    before, code = (summed_codes(SAMPLES, ring.num_bits, rng).to(ws) for _ in range(2))
     ws = ring(ws, before)
     rows = ws[:, list(ring.layers)]
     scale = float(ring.coordinates(rows).square().mean().sqrt())
@@ -89,20 +89,20 @@ def become_ring(
     readout = _read(mapper, ring, rows, scale)
     _multiply(mapper, readout, rows, code)
     _write(mapper, ring, scale)
-    # What is wrong in the mean can be taken off.
-    gap = (mapper(ws, code) - ring(ws, code))[:, list(ring.layers)].mean((0, 1))
-    _last(_modules(mapper)[2].beta).bias.sub_(gap / mapper.config.strength)
+    # The mean error can be subtracted.
+    error = (mapper(ws, code) - ring(ws, code))[:, list(ring.layers)].mean((0, 1))
+    _last(_modules(mapper)[2].beta).bias.sub_(error / mapper.config.strength)
 
 
 def _bend(mapper: ModulationMapper, ring: RingMapper, codes: Tensor) -> None:
     """Converter and second gamma: cos a - 1 and sin a of each plane, each twice over.
 
     The converter's first layer folds an angle at every ``HALF_TURNS``-th half turn. Its
-    second folds what is left at each one, shifted by whole turns to where the folds
-    are, up to half of ``HALF_TURNS`` on either side. The cosine stays its own. What
-    comes out lies between 0 and pi, where gamma bends it to the arc of a cosine. The
-    sine of an angle is the cosine of pi / 2 less. ``codes`` show how loud all that is,
-    which gamma's layer norm divides by.
+    second folds the result at each one, shifted by whole turns to where the folds are,
+    up to half of ``HALF_TURNS`` on either side. The cosine does not change by that. The
+    result lies between 0 and pi, where gamma bends it to the arc of a cosine. The sine
+    of an angle is the cosine of pi / 2 less. ``codes`` give the scale that gamma's
+    layer norm divides by.
     """
     first, second = mapper.converter.first, mapper.converter.second
     into, _, _, out = _modules(mapper)[1].gamma
@@ -131,9 +131,9 @@ def _bend(mapper: ModulationMapper, ring: RingMapper, codes: Tensor) -> None:
         out.weight[2 * k : 2 * k + 2, bent] = curve.to(out.weight)
         out.bias[2 * k : 2 * k + 2] = level - (1.0 if k < planes else 0.0)
     used = 2 * planes * bends
-    rest = W_DIM - used  # they hold the constant, and let the mean be zero
+    rest = W_DIM - used  # they hold the constant, and make the mean zero
     into.weight[used:] = -into.weight[:used].sum(0) / rest
-    into.bias[used:] = _across(into.bias[used:], LOUD_GAMMA)
+    into.bias[used:] = _across(into.bias[used:], CONSTANT_GAMMA)
     into.bias[used:] -= into.bias[:used].sum() / rest
     out.weight *= into(mapper.converter(codes)).std(dim=1, correction=0).mean()
 
@@ -142,20 +142,20 @@ def zigzag(knots: int) -> tuple[Tensor, Tensor, float]:
     """A line folded at each multiple of pi: arccos(cos a), from leaky units.
 
     It holds for (knots - 1) // 2 half turns on either side of zero. The weights are
-    rounded to halves here, all alike, so that it is stretched a little and no fold is
-    shifted against another.
+    rounded to half precision here, all alike: that stretches the line a little and
+    shifts no fold against another.
 
     Args:
         knots: number of units, at least 3.
 
     Returns:
-        Where the units bend and their weights, (knots,) each, float64, and a bias.
+        Places where the units bend, their weights, (knots,) each, float64, and a bias.
     """
     inner = (knots - 1) // 2 * 2  # an even number of folds, so that their leaks cancel
     folds = math.pi * (torch.arange(knots, dtype=torch.float64) - inner // 2)
     sign = 1.0 - 2.0 * (torch.arange(knots) % 2)
     weights = (sign * 2 / (1 - SLOPE)).half().double()
-    # The first is never bent in reach: it is the line from which the others turn off.
+    # The first does not bend within reach: it is the line that the others fold.
     weights[0] = 1.0
     weights[inner + 1 :] = 0.0
     if inner // 2 % 2:
@@ -164,21 +164,21 @@ def zigzag(knots: int) -> tuple[Tensor, Tensor, float]:
     return folds, weights, -float(at_zero)
 
 
-def pieces(x: Tensor, knots: Tensor, wanted: Tensor) -> tuple[Tensor, float]:
+def pieces(x: Tensor, knots: Tensor, target: Tensor) -> tuple[Tensor, float]:
     """Draw a curve from leaky units, by least squares.
 
     Args:
         x: places (n,).
-        knots: where the units bend, (k,).
-        wanted: the curve at x, (n,).
+        knots: places where the units bend, (k,).
+        target: the curve at x, (n,).
 
     Returns:
         Weights of the units (k,), and a bias.
     """
     units = F.leaky_relu(x[:, None] - knots, SLOPE)
     basis = torch.cat([units, torch.ones_like(x)[:, None]], dim=1)
-    found = torch.linalg.lstsq(basis, wanted).solution
-    return found[:-1], float(found[-1])
+    solution = torch.linalg.lstsq(basis, target).solution
+    return solution[:-1], float(solution[-1])
 
 
 def _read(
@@ -187,7 +187,7 @@ def _read(
     """First module: x and y, over ``scale``, and their negatives.
 
     Returns:
-        What reads x and y from them: (coordinates, 512).
+        The matrix (coordinates, 512) that reads x and y from them.
     """
     first, size = _modules(mapper)[0], ring.centre.numel()
     planes = ring.directions.double()
@@ -201,8 +201,8 @@ def _read(
     bias[2 * size :] = _across(bias[2 * size :])
     _hold(first.gamma, 1.0)
     _hold(first.beta, 0.0)
-    loud = first.linear(rows).std(dim=(1, 2), correction=0).mean()
-    return F.pad(_unbent(size, loud), (0, W_DIM - 2 * size))
+    spread = first.linear(rows).std(dim=(1, 2), correction=0).mean()
+    return F.pad(_unbent(size, spread), (0, W_DIM - 2 * size))
 
 
 def _multiply(
@@ -215,8 +215,8 @@ def _multiply(
     def both(value: Tensor) -> Tensor:
         """Of (x, y) of each plane, ((x, y), (-y, x)) and the negatives."""
         pairs = value.unflatten(0, (-1, 2))
-        turned = torch.stack([-pairs[:, 1], pairs[:, 0]], dim=1)
-        value = torch.cat([value, turned.flatten(0, 1)])
+        across = torch.stack([-pairs[:, 1], pairs[:, 0]], dim=1)
+        value = torch.cat([value, across.flatten(0, 1)])
         return torch.cat([value, -value])
 
     linear, gamma = second.linear, _last(second.gamma)
@@ -225,10 +225,10 @@ def _multiply(
     linear.bias[:used] = 0
     linear.bias[used:] = _across(linear.bias[used:])
     hidden = linear(F.leaky_relu(first(rows, mapper.converter(code)), SLOPE))
-    loud = hidden.std(dim=(1, 2), correction=0).mean()  # the norm divides by it
+    spread = hidden.std(dim=(1, 2), correction=0).mean()  # the norm divides by it
     for value in (gamma.weight, gamma.bias):
         value[half:used] = value[:half]
-        value[:used] *= loud
+        value[:used] *= spread
     gamma.bias[used:] = 1
     _hold(second.beta, 0.0)
 
@@ -252,7 +252,7 @@ def _write(mapper: ModulationMapper, ring: RingMapper, scale: float) -> None:
     basis, _ = torch.linalg.qr(ring.write @ across.T)
     constant = (ring.write[0] - basis[0] @ basis.T @ ring.write).to(to)
     size = step.square().sum(0).mean().sqrt()
-    constant = constant * (LOUD_STEP * size / constant.square().mean().sqrt())
+    constant = constant * (CONSTANT_STEP * size / constant.square().mean().sqrt())
     third.linear.bias.copy_(level * constant)
     _hold(third.gamma, (level * constant).std(correction=0) / level)
     _hold(third.beta, -constant)
@@ -268,9 +268,9 @@ def _last(part: nn.Sequential) -> nn.Linear:
     return last
 
 
-def _across(place: Tensor, loud: float = LOUD) -> Tensor:
+def _across(place: Tensor, value: float = CONSTANT) -> Tensor:
     """A constant of no mean, to fill ``place`` (an even number of channels)."""
-    return loud * place.new_tensor([-1.0, 1.0]).repeat(len(place) // 2)
+    return value * place.new_tensor([-1.0, 1.0]).repeat(len(place) // 2)
 
 
 def _unbent(size: int, gain: Tensor) -> Tensor:

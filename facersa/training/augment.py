@@ -1,15 +1,13 @@
-"""What the encoder learns from: painted faces with their codes, made to look found.
+"""Augmentation for the encoder: painted faces, changed until they resemble photographs.
 
-The generator's own pictures are the only ones whose codes are known. They are
-cleaner than photographs, so each is spoiled at random on its way in, by what
-happens to photographs: blur, noise, JPEG, another light, a crop that is a little off,
-something in front of the face, another background. The code to be found stays the
-same. A quarter of the people are encrypted ones, whose rows do not agree with each
-other, so that codes of encrypted pictures are known to the encoder as well.
+The generator's own pictures are the only ones whose codes are known. They are cleaner
+than photographs, so each is changed at random on its way in: blur, noise, JPEG, another
+light, a crop that is a little off, something in front of the face, another background.
+The target code stays the same.
 
 Photographs also show what no code of the generator draws: other shapes of faces, other
-light. Of that, ``augment(..., SCENES)`` makes an imitation. No code is known for such
-a picture; what is painted from the encoder's guess has to look like it.
+light. ``augment(..., SCENES)`` imitates that. The code of such a picture is unknown;
+what is painted from the encoder's output has to look like it.
 """
 
 from __future__ import annotations
@@ -35,15 +33,13 @@ Changes = Sequence[tuple[Change, float]]
 def augment(
     images: Tensor, rng: torch.Generator, changes: Changes | None = None
 ) -> Tensor:
-    """Spoil pictures (B, 3, S, S) in [-1, 1] as the world spoils photographs.
-
-    Each kind of change comes to a picture with a chance of its own. Random numbers
-    come from ``rng`` (on the CPU), so the same state spoils in the same way.
+    """Change pictures (B, 3, S, S) in [-1, 1] at random.
 
     Args:
-        images: what is spoiled.
-        rng: of all choices.
-        changes: what may happen, one after the other; ``CHANGES`` unless given.
+        images: stay as they are; the result is a copy.
+        rng: of all choices, on the CPU.
+        changes: each, in order, with the probability that it is applied to a picture;
+            ``CHANGES`` by default.
     """
     check_shape(images, None, 3, images.shape[-1], images.shape[-1], name="images")
     for change, chance in CHANGES if changes is None else changes:
@@ -56,9 +52,9 @@ def augment(
 
 
 def shift_crop(images: Tensor, _: Tensor, rng: torch.Generator) -> Tensor:
-    """Turn by up to 2 degrees, scale by up to 3 %, shift by up to 2 % of the side."""
-    turn, scale, right, down = _uniform(4, len(images), rng, images)
-    angle, size = math.radians(2) * turn, 1 + 0.03 * scale
+    """Rotate by up to 2 degrees, scale by up to 3 %, shift by up to 2 % of the side."""
+    angle, scale, right, down = _uniform(4, len(images), rng, images)
+    angle, size = math.radians(2) * angle, 1 + 0.03 * scale
     cos, sin = size * angle.cos(), size * angle.sin()
     theta = torch.stack(
         [
@@ -93,7 +89,7 @@ def warp(images: Tensor, _: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def relight(images: Tensor, _: Tensor, rng: torch.Generator) -> Tensor:
-    """Light from one side, by up to 40 % more than from the other, in any colour.
+    """Light from one side, up to 40 % more than from the other.
 
     Contrast by up to a fourth, each colour by up to 8 % more.
     """
@@ -126,7 +122,7 @@ def cover(images: Tensor, _: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def blur(images: Tensor, _: Tensor, rng: torch.Generator) -> Tensor:
-    """A small copy, a third to nine tenths of the side, brought back to size."""
+    """Shrink to a third to nine tenths of the side, and enlarge again."""
     share = 0.617 + 0.283 * torch.rand(1, generator=rng).mul(2).sub(1).item()
     small = F.interpolate(
         images, scale_factor=share, mode="bicubic", antialias=True, align_corners=False
@@ -146,11 +142,11 @@ def compress(images: Tensor, _: Tensor, rng: torch.Generator) -> Tensor:
     """JPEG of quality 40 to 95."""
     qualities = torch.randint(40, 96, (len(images),), generator=rng).tolist()
 
-    def there_and_back(picture: Tensor, quality: int) -> Tensor:
+    def recompress(picture: Tensor, quality: int) -> Tensor:
         return decode_image(jpeg_bytes(picture, quality=quality))
 
     with ThreadPoolExecutor() as threads:
-        pictures = list(threads.map(there_and_back, images.cpu().split(1), qualities))
+        pictures = list(threads.map(recompress, images.cpu().split(1), qualities))
     return torch.cat(pictures).to(images)
 
 

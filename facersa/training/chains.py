@@ -1,41 +1,44 @@
-"""The codes that the losses of one training step speak of, by name.
+"""The codes that the losses of one training step speak of, by name; and passwords.
 
-``I`` is a person, ``Ie1`` and ``Ie2`` what two passwords make of them, ``Ie1d1`` what
-the way back makes of that, ``Ie1d'`` a wrong way, and ``I^k`` the k-th of a chain.
+``I`` is a person, ``Ie1`` and ``Ie2`` are encrypted with two passwords, ``Ie1d1`` is
+decrypted again, ``Ie1d'`` decrypted with a wrong password, ``I^k`` the k-th of a chain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from facersa.cipher.catalogue import ExactMapper, Mapper
 
-GROUPS = ("single", "sequential", "associated")
+Group = Literal["single", "sequential", "associated"]  # of losses
+
+GROUPS: tuple[Group, ...] = get_args(Group)
 
 
 def named_codes(
     mapper: Mapper,
     ws: Tensor,
-    groups: Collection[str],
+    groups: Collection[Group],
     pairs: int,
     rng: torch.Generator,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """What random passwords make of people, for some of the three groups of losses.
+    """The codes that random passwords give, for some of the three groups of losses.
 
-    Of a mapper that is exact, the way back is the way there: the same tensors.
+    Where the mapper is exact, decryption returns the very tensors of before.
 
     Args:
-        mapper: who encrypts.
-        ws: people (B, 16, 512).
+        mapper: the cipher.
+        ws: people (B, rows, 512).
         groups: of ``GROUPS``.
         pairs: number m of passwords in a chain; it has 2m + 1 codes.
         rng: of the passwords, and of the links that one sum replaces.
 
     Returns:
-        Codes (B, 16, 512) by name, and e1, (B, N). "I" and "Ie1" are always there;
+        Codes (B, rows, 512) by name, and e1, (B, N). "I" and "Ie1" are always there;
         "single" adds "Ie2", "Ie1d'" and "Ie1d1", "sequential" "I^0" to "I^2m", and
         "associated" "chained" and "direct".
     """
@@ -67,7 +70,7 @@ def named_codes(
     return codes, e[0]
 
 
-MOST = 4  # passwords of a sum, unless told otherwise
+MOST = 4  # passwords of a sum, by default
 
 
 def fresh_codes(number: int, count: int, bits: int, rng: torch.Generator) -> Tensor:
@@ -76,23 +79,23 @@ def fresh_codes(number: int, count: int, bits: int, rng: torch.Generator) -> Ten
 
 
 def summed_codes(count: int, bits: int, rng: torch.Generator) -> Tensor:
-    """Codes (count, N) of which half are passwords, half sums of none to four."""
+    """Codes (count, bits): half are passwords, half sums of none to four."""
     drawn = fresh_codes(MOST, count, bits, rng)
     number = torch.randint(MOST + 1, (count, 1), generator=rng)
     single = torch.rand(count, 1, generator=rng) < 0.5
-    return _sum_of_first(drawn, torch.where(single, 1, number))
+    return sum_of_first(drawn, torch.where(single, 1, number))
 
 
-def _sum_of_first(codes: Tensor, number: Tensor) -> Tensor:
+def sum_of_first(codes: Tensor, number: Tensor) -> Tensor:
     """Codes (k, B, N) to the sum of the first ``number`` (B, 1) of each."""
     order = torch.arange(len(codes), device=codes.device)[:, None, None]
     return (codes * (order < number)).sum(0)
 
 
 def altered_codes(code: Tensor, rng: torch.Generator) -> Tensor:
-    """Other codes (B, N): one bit turned over, or, for half of them, any bits."""
-    turned = torch.rand(code.shape, generator=rng)
-    one = turned == turned.amin(1, keepdim=True)
-    many = (turned < 0.5) | one
+    """Other codes (B, N): half with one bit flipped, half with any bits flipped."""
+    chance = torch.rand(code.shape, generator=rng)
+    one = chance == chance.amin(1, keepdim=True)
+    many = (chance < 0.5) | one
     single = torch.rand(len(code), 1, generator=rng) < 0.5
     return torch.where(torch.where(single, one, many).to(code.device), -code, code)

@@ -19,10 +19,10 @@ from facersa.sealing.compact import CompactCode, make_compact, photo_widths
 def visibility(
     generator: Generator, codes: Tensor, identity: IdentityJudge, perceptual: Any
 ) -> Tensor:
-    """How much each coefficient shows: (rows, D), mean square slope.
+    """How much each coefficient shows: (rows, D), mean squared gradient.
 
     Of the training judge's embedding and of LPIPS features (normalised, as the
-    distance uses them), each divided by its total, on the preview. The slopes are
+    distance uses them), each divided by its total, on the preview. The gradients are
     those of random projections, so their squares are right in the mean.
 
     Args:
@@ -40,24 +40,25 @@ def visibility(
         return (x * (torch.randint(2, x.shape, generator=rng) * 2 - 1)).sum()
 
     for ws in codes:
-        found = (basis @ stats.whiten(ws)).requires_grad_(True)
-        painted = generator.preview(stats.unwhiten(basis.T @ found).float()[None])
-        levels = perceptual.net(perceptual.scaling_layer(painted))
-        seen = [
+        coefficients = (basis @ stats.whiten(ws)).requires_grad_(True)
+        picture = generator.preview(
+            stats.unwhiten(basis.T @ coefficients).float()[None]
+        )
+        levels = perceptual.net(perceptual.scaling_layer(picture))
+        features = [
             projected(x / (x.square().sum(1, keepdim=True) + 1e-10).sqrt())
             / math.sqrt(x[0, 0].numel())
             for x in levels
         ]
-        for index, what in enumerate(
-            (projected(identity.embed(painted)), torch.stack(seen).sum())
-        ):
-            (slope,) = torch.autograd.grad(what, found, retain_graph=True)
-            total[index] += slope.square()
+        outputs = projected(identity.embed(picture)), torch.stack(features).sum()
+        for index, output in enumerate(outputs):
+            (gradient,) = torch.autograd.grad(output, coefficients, retain_graph=True)
+            total[index] += gradient.square()
     return (total / total.sum((1, 2), keepdim=True)).sum(0)
 
 
 def train_compact(num_bits: int, *, people: int = 24) -> CompactCode:
-    """The shipped table, made anew: half of the people in W, half row-mixed."""
+    """Fit the shipped table again: half of the people in W, half row-mixed."""
     generator = load_generator()
     half = people // 2
     first = FITTED.start + 10_000

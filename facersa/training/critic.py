@@ -1,11 +1,11 @@
-"""A critic of faces: does the skin look like one that the generator paints by itself?
+"""What training sees of a code: its picture, the judges' outputs, a critic's logits.
 
-A face may be found by every detector and have the right landmarks, and yet look worn:
-codes that were moved too far give grey, blotched or scratched skin. A classifier sees
-it in the first half of the identity network, and so a mapper can be taught to avoid it:
-the adversarial loss of Goodfellow et al. 2014, with a linear critic on frozen features.
-The picture classifier of the evaluation looks through another network (AlexNet, which
-training hears of as LPIPS only).
+The critic asks: is this skin like that of plain, unencrypted faces? A face may pass
+every detector, have the right landmarks, and yet look worn: codes that were moved too
+far give grey, blotched or scratched skin. That shows in the first half of the identity
+network, so a mapper can be taught to avoid it: the adversarial loss of Goodfellow et
+al. 2014, with a linear critic on frozen features. The picture classifier of the
+evaluation uses another network (AlexNet, which training uses in LPIPS only).
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facersa.judges.networks import FrozenNetwork, IdentityJudge, tapped
+from facersa.generator.mobile_stylegan import PREVIEW_BLOCKS, Generator, fast_on_cuda
+from facersa.generator.parts import BLOCKS as PARSED_BLOCKS
+from facersa.generator.parts import GeneratorParser
+from facersa.judges.bisenet import BiSeNet
+from facersa.judges.networks import FrozenNetwork, IdentityJudge, Landmarks, tapped
+from facersa.training.losses import View
 
 # Nodes of the identity network, and their channels: 56 x 56, 28 x 28 and 14 x 14 maps.
 TAPS = {"prelu_5": 128, "add_20": 64, "add_73": 128}
 
 TEXTURE = 2 * sum(TAPS.values())  # mean and spread of each channel
 
-LEAST = 0.01  # spread, so that a channel nobody has heard does not shout at once
+LEAST = 0.01  # spread, so that a channel that hardly varies is not blown up
 
 
 class Texture(FrozenNetwork):
@@ -43,7 +48,7 @@ class Texture(FrozenNetwork):
 
 
 class Critic(nn.Module):
-    """A linear classifier of textures: positive where a face looks unencrypted."""
+    """A linear classifier of textures: positive where a face looks plain."""
 
     mean: Tensor
     spread: Tensor
@@ -66,19 +71,66 @@ class Critic(nn.Module):
         self.spread.copy_(textures.std(0).clamp_min(LEAST))
 
     def forward(self, textures: Tensor, *, learns: bool = True) -> Tensor:
-        """(B, TEXTURE) to logits (B,); ``learns=False`` keeps gradients from it."""
+        """(B, TEXTURE) to logits (B,); ``learns=False`` gives no gradient to it."""
         standard = (textures - self.mean) / self.spread
         if learns:
             return self.linear(standard)[:, 0]
         weight, bias = self.linear.weight.detach(), self.linear.bias.detach()
         return F.linear(standard, weight, bias)[:, 0]
 
-    def loss(self, plain: Tensor, made: Tensor, r1: float) -> Tensor:
-        """Logistic loss of telling textures (B, TEXTURE) and (C, TEXTURE) apart.
+    def loss(self, plain: Tensor, encrypted: Tensor, r1: float) -> Tensor:
+        """Logistic loss of classifying textures (B, TEXTURE) and (C, TEXTURE).
 
-        Plus r1 / 2 times the squared slope at plain ones (Mescheder et al. 2018), here
+        Plus r1 / 2 times the squared gradient at plain ones (Mescheder et al. 2018),
         by standardised textures: everywhere the same, the squared weight.
         """
-        plain, made = self(plain.detach()), self(made.detach())
-        told = F.softplus(-plain).mean() + F.softplus(made).mean()
-        return told + r1 / 2 * self.linear.weight.square().sum()
+        plain, encrypted = self(plain.detach()), self(encrypted.detach())
+        logistic = F.softplus(-plain).mean() + F.softplus(encrypted).mean()
+        return logistic + r1 / 2 * self.linear.weight.square().sum()
+
+
+class Painter:
+    """Codes to views: the generator paints previews, the training judges see them.
+
+    On CUDA the generator runs in bfloat16, channels last, and compiled where gradients
+    are needed.
+
+    Args:
+        generator: frozen.
+        identity: training judge.
+        landmarks: training judge.
+        parser: a ``BiSeNet`` parses the picture, a ``GeneratorParser`` the features of
+            the generator it was fitted to; None leaves the parts out.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        identity: IdentityJudge,
+        landmarks: Landmarks,
+        parser: GeneratorParser | BiSeNet | None = None,
+    ) -> None:
+        self.generator, self.parser = generator, parser
+        self.identity, self.landmarks = identity, landmarks
+        self.texture = Texture(identity)
+        self.paint = fast_on_cuda(generator, self._paint)
+
+    def _paint(self, ws: Tensor) -> tuple[Tensor, Tensor | None]:
+        if not isinstance(self.parser, GeneratorParser):
+            picture = self.generator.preview(ws)
+            return picture, None if self.parser is None else self.parser(picture)
+        synthesis = self.generator.synthesis
+        x = features = synthesis.features(ws, PARSED_BLOCKS)
+        for i in range(PARSED_BLOCKS, PREVIEW_BLOCKS):
+            x = synthesis.blocks[i](x, ws[:, 1 + 2 * i], ws[:, 2 + 2 * i])
+        picture = self.generator.head(*self.generator.head_inputs(x, ws))
+        return picture, self.parser(features)
+
+    def __call__(self, ws: Tensor, code: Tensor) -> View:
+        """Paint ``ws`` (B, rows, 512); ``code`` is its whitened edited rows."""
+        picture, parts = self.paint(ws)
+        picture = picture.float()
+        identity, texture = self.texture(picture)
+        landmarks = self.landmarks.landmarks(picture)
+        parts = None if parts is None else parts.float()
+        return View(code, identity, landmarks, picture, parts, texture)

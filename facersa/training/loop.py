@@ -1,20 +1,20 @@
-"""One training loop for everything that is trained here, and its tasks.
+"""One training loop for everything that is trained here.
 
-A task owns the network, makes the loss of a numbered step and measures itself
-on people it never trains on. Every random choice of a step comes from the pair
-(seed, step), so a run that was stopped and resumed gives the same numbers as
-one that was not. Checkpoints are whole or absent; the log is one JSON line per
-report.
+A task owns the network, computes the loss of a numbered step and measures itself on
+people it never trains on. Every random choice of a step comes from the pair (seed,
+step), so a run that was stopped and resumed gives the same numbers as one that was
+not. The log holds one JSON line a step.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import torch
 from safetensors.torch import save
@@ -23,21 +23,22 @@ from tqdm import tqdm
 
 from facersa.errors import CheckpointError
 from facersa.files import write_atomic
-from facersa.training.checkpoints import flatten, load_state, save_state, unflatten
+from facersa.training.checkpoints import load_state, save_state
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Knobs of one run.
+    """Settings of one run, whatever is trained.
 
     Attributes:
         steps: optimiser steps in all.
-        batch: pictures a step.
+        batch: people a step.
         lr: peak learning rate; 5 % warm-up, then a cosine to zero.
         ema: decay of the averaged weights that are evaluated and shipped.
-        pool: pictures rendered once at full size to learn from.
+        pool: people drawn before the first step, to train on.
         save_every: steps between checkpoints.
-        seed: of every random choice.
+        seed: of the people and of every step. The initial weights are drawn when the
+            task is built, from the seed that it is given: pass the same one.
     """
 
     steps: int = 700
@@ -49,67 +50,67 @@ class TrainConfig:
     seed: int = 0
 
 
-PRESETS: Mapping[str, TrainConfig] = {
-    "smoke": TrainConfig(steps=6, batch=2, pool=4, save_every=3),
-    "cpu": TrainConfig(),
-    "gpu": TrainConfig(steps=20_000, batch=16, pool=20_000, save_every=1000),
-}
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw initial weights from ``seed``; the caller's random state stays as it was."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
 
 
 class Task(Protocol):
-    """What the loop asks of a thing that can be trained."""
+    """What the loop asks of anything that is trained."""
 
     name: str
 
     @property
     def module(self) -> nn.Module:
-        """All that a checkpoint must hold; what needs a gradient is trained."""
+        """All networks that a checkpoint holds; what requires gradients is trained."""
 
     @property
     def product(self) -> nn.Module:
-        """The part of ``module`` whose weights the run is made for."""
+        """The part of ``module`` whose weights the run writes at its end."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What rebuilds the task, as JSON: kept with the run and in the card."""
+        """What rebuilds the task, as JSON: stored in checkpoints and in the card."""
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
-        """Make data and initial weights; called once, also when resuming."""
+        """Draw the data and fit what has a closed form; also called when resuming."""
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The loss to minimise at ``step`` and figures for the log."""
+        """The loss to minimise at ``step``, and figures for the log."""
 
     def measure(self) -> dict[str, float]:
-        """Figures on people never trained on, with the module as it is."""
+        """Figures on people never trained on, with the present weights."""
 
 
 def open_run(folder: str | Path, *, resume: bool) -> Path:
-    """The folder of a run, made if it is a new one.
+    """The folder of a run, created for a new one.
 
     Raises:
-        CheckpointError: nothing to resume there, or a run where a new one should
-            start.
+        CheckpointError: there is nothing to resume, or a new run would overwrite one.
     """
     path = Path(folder)
     if (path / "state").exists() != resume:
         raise CheckpointError(
-            f"{path} holds no run to go on with; start one with -o."
+            f"{path} holds no run to resume; start a new one with -o."
             if resume
-            else f"{path} already holds a run; go on with --resume {path}, or use "
-            "another folder."
+            else f"{path} already holds a run; continue it with --resume {path}, or "
+            "use another folder."
         )
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def stored_run(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
-    """Configuration and task settings of the run in ``folder``, to go on with it."""
+    """Configuration and task settings of the run in ``folder``, to resume it."""
     _, _, meta = load_state(folder / "state")
     try:
         return TrainConfig(**meta["config"]), meta["settings"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{folder} was made by another version ({error}); start a new run."
+            f"{folder} was written by another version ({error}); start a new run."
         ) from error
 
 
@@ -124,13 +125,23 @@ def train(
 ) -> dict[str, float]:
     """Run ``task`` to the end, resuming whatever ``folder`` holds.
 
-    Writes ``state*`` (checkpoints), ``log.jsonl`` and, at the end,
-    ``{task.name}.safetensors`` with the averaged weights and a JSON card.
-    ``report`` is called with the figures of every step, for live plots. ``until``
-    ends the run after so many steps, short of ``config.steps``; the card says so.
+    Writes ``state`` (the checkpoint), ``log.jsonl`` and, at the end,
+    ``{task.name}.safetensors`` with the averaged weights and, beside it, a JSON card.
+
+    Args:
+        task: what is trained.
+        config: settings of the run.
+        folder: where all of it is written.
+        progress: show a bar.
+        report: called with the figures of every step, for live plots.
+        until: stop after this step, before ``config.steps``; the card says so.
+
+    Returns:
+        What ``task.measure`` gives at the end.
 
     Raises:
-        CheckpointError: the folder belongs to another task or other settings.
+        CheckpointError: the folder belongs to another task or other settings, or the
+            loss is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     task.prepare(config, folder)
@@ -155,8 +166,8 @@ def train(
             loss, figures = task.loss(step, rng)
             if not torch.isfinite(loss):
                 raise CheckpointError(
-                    f"the loss is {loss.item()} at step {step}; lower the learning "
-                    f"rate and resume from {folder}."
+                    f"the loss is {loss.item()} at step {step}; start a new run with "
+                    f"a lower learning rate ({folder} holds the last good state)."
                 )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -173,9 +184,8 @@ def train(
             if (step + 1) % config.save_every == 0 or step + 1 == end:
                 log.flush()
                 _save(task, config, folder, step + 1, optimizer, average)
-    kept = {k: rounded(v).float() for k, v in average.items()}
-    task.module.load_state_dict(kept)
-    results = task.measure()  # of what is shipped, rounding included
+    task.module.load_state_dict({k: rounded(v).float() for k, v in average.items()})
+    results = task.measure()  # of what is written, rounding included
     weights = {k: rounded(v).contiguous() for k, v in task.product.state_dict().items()}
     write_atomic(folder / f"{task.name}.safetensors", save(weights))
     card = {
@@ -191,7 +201,7 @@ def train(
 
 
 def rounded(value: Tensor) -> Tensor:
-    """As files hold it: matrices in half precision; biases take little room."""
+    """As files hold it: matrices in half precision, biases in single."""
     return value.half() if value.ndim > 1 else value
 
 
@@ -213,21 +223,21 @@ def _update_average(
         average[name].lerp_(value, 1 - decay)
 
 
-def _open_log(path: Path, start: int):  # type: ignore[no-untyped-def]
-    kept: list[str] = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] < start:
-                    kept.append(line)
-            except (json.JSONDecodeError, KeyError):
-                break  # a line cut short by the stop
-    write_atomic(path, "".join(line + "\n" for line in kept).encode())
+def _open_log(path: Path, start: int) -> TextIO:
+    """The log, without steps from ``start`` on, which will be done again."""
+    lines: list[str] = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            if json.loads(line)["step"] < start:
+                lines.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):
+            break  # a line cut short by the stop
+    write_atomic(path, "".join(lines).encode())
     return path.open("a")
 
 
 def _identity(task: Task, config: TrainConfig) -> dict[str, Any]:
-    """What two runs must share for one to go on with the other's state."""
+    """What two runs must share for one to continue from the other's state."""
     settings = _plain(task.settings)
     return {"task": task.name, "config": asdict(config), "settings": settings}
 
@@ -240,14 +250,12 @@ def _save(
     optimizer: torch.optim.Optimizer,
     average: Mapping[str, Tensor],
 ) -> None:
-    tensors, layout = flatten(
-        {
-            "module": dict(task.module.state_dict()),
-            "average": dict(average),
-            "optimizer": optimizer.state_dict(),
-        }
-    )
-    meta = _identity(task, config) | {"layout": layout}
+    state = optimizer.state_dict()
+    tensors = {f"module.{name}": v for name, v in task.module.state_dict().items()}
+    tensors |= {f"average.{name}": v for name, v in average.items()}
+    for index, values in state["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": v for name, v in values.items()}
+    meta = _identity(task, config) | {"optimizer": state["param_groups"]}
     save_state(folder / "state", step, tensors, meta)
 
 
@@ -261,16 +269,21 @@ def _resume(
     if not (folder / "state").exists():
         return 0
     step, tensors, meta = load_state(folder / "state")
-    expected = _identity(task, config)
-    for name, value in expected.items():
+    for name, value in _identity(task, config).items():
         if meta.get(name) != value:
             raise CheckpointError(
-                f"{folder} holds a run with {name} {meta.get(name)}; use the same or "
-                "another folder."
+                f"{folder} holds a run with {name} {meta.get(name)}, expected {value}; "
+                "use the same settings or another folder."
             )
-    state = unflatten(tensors, meta["layout"])
-    task.module.load_state_dict(state["module"])
-    optimizer.load_state_dict(state["optimizer"])
-    for name, value in state["average"].items():
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        names = (name for name in tensors if name.startswith(prefix))
+        return {name.removeprefix(prefix): tensors[name] for name in names}
+
+    task.module.load_state_dict(part("module."))
+    for name, value in part("average.").items():
         average[name].copy_(value)
+    groups = meta["optimizer"]
+    states = {i: part(f"optimizer.{i}.") for g in groups for i in g["params"]}
+    optimizer.load_state_dict({"state": states, "param_groups": groups})
     return step

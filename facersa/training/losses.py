@@ -1,13 +1,9 @@
 """The three groups of losses that teach a mapper the properties (section 3.3).
 
-Pure functions of what frozen networks see in a picture, a ``View``. The paper
-names the terms and leaves weights, margins and schedules unpublished; those
-here are ours, in ``LossWeights``. Parsing is measured by ``GeneratorParser``, not
-by BiSeNet, unless the user has a file of its weights (``facersa train --bisenet``).
-
-A view may come from the surrogate network of ``surrogate`` and then has no
-picture; the terms that compare pixels compare whitened codes instead, and
-LPIPS, parsing and the critic are left out.
+Pure functions of what frozen networks see in a picture, a ``View``. The paper names
+the terms and leaves weights, margins and schedules unpublished; those here are ours, in
+``LossWeights``. Parsing is measured by ``GeneratorParser``, not by BiSeNet, unless the
+user has a file of its weights (``facersa train --bisenet``).
 """
 
 from __future__ import annotations
@@ -32,21 +28,22 @@ class View(NamedTuple):
     """A batch of codes and what the frozen networks see in their pictures.
 
     code: (B, rows, A) edited rows in whitened coordinates; identity: (B, 512) of
-    length 1; points: (B, 68, 2) in sides; picture: (B, 3, R, R) in [-1, 1] or
-    None; parts: (B, K, S, S) shares of the parts of a face, or None; texture:
-    (B, F), what a critic reads, or None; natural: (B,) its logits, or None.
+    length 1; landmarks: (B, 68, 2) in sides; picture: (B, 3, R, R) in [-1, 1]; parts:
+    (B, K, S, S) shares of the parts of a face, where there is a parser; texture:
+    (B, F), the input of a critic; logits: (B,) of that critic, positive for plain
+    faces, where there is one.
     """
 
     code: Tensor
     identity: Tensor
     landmarks: Tensor
-    picture: Tensor | None = None
+    picture: Tensor
     parts: Tensor | None = None
     texture: Tensor | None = None
-    natural: Tensor | None = None
+    logits: Tensor | None = None
 
     def part(self, start: int, end: int) -> View:
-        """The views of members ``start`` to ``end`` - 1 of the batch."""
+        """Members ``start`` to ``end`` - 1 of the batch."""
         members: Any = (None if x is None else x[start:end] for x in self)
         return View(*members)
 
@@ -59,17 +56,17 @@ class LossWeights:
         different: identity difference.
         floor: cosine below which faces are different enough.
         recover_id: identity recovery.
-        recover_pixels: pixel (or code) L2 of what should be equal.
-        recover_code: L2 of the codes of what should be equal: beyond the paper's list.
+        recover_pixels: pixel L2 of pictures that should be equal.
+        recover_code: L2 of codes that should be equal: beyond the paper's list.
         code: size of the change of the edited rows.
         radius: edited rows farther out than typical codes.
         outliers: single coordinates farther out than typical codes.
         landmarks: their distance.
         lpips: perceptual distance.
         parts: face parsing.
-        natural: what the critic says: beyond the paper's list.
-        reader: reading the password back.
-        hinge: least distance between the codes two passwords give.
+        natural: the critic takes the face for a plain one: beyond the paper's list.
+        reader: classification of the password's bits from the edited code.
+        hinge: two passwords give different codes.
         margin: of that hinge, in standard deviations of w per coordinate.
     """
 
@@ -104,14 +101,12 @@ def identity_recovery(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pixel_l2(a: View, b: View) -> Tensor:
-    """Mean squared difference of the pictures in [-1, 1], or else of the codes."""
-    if a.picture is None or b.picture is None:
-        return F.mse_loss(a.code, b.code)
+    """Mean squared difference of the pictures, in [-1, 1]."""
     return F.mse_loss(a.picture, b.picture)
 
 
 def landmark_l2(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared distance of points (B, 68, 2), in sides squared."""
+    """Mean squared distance of landmarks (B, 68, 2), in sides squared."""
     return (a - b).square().sum(-1).mean()
 
 
@@ -121,7 +116,7 @@ def code_size(code: Tensor, edited: Tensor) -> Tensor:
 
 
 def radius_excess(code: Tensor, edited: Tensor) -> Tensor:
-    """How far rows lie outside the shell of typical codes: (r / r0 - 1)+ squared.
+    """How far rows lie outside the shell of typical codes: mean max(r / r0 - 1, 0)^2.
 
     r is the length of a whitened row (B, rows, A), and r0 that of the person's own
     row or of a typical one of psi = .85, whichever is longer.
@@ -133,23 +128,23 @@ def radius_excess(code: Tensor, edited: Tensor) -> Tensor:
 def coordinate_outliers(code: Tensor, edited: Tensor, limit: float = 2.0) -> Tensor:
     """How far single coordinates lie outside +-limit: mean max(|z'| - limit, 0)^2.
 
-    A row (B, rows, A) of a typical length may still be one that no person has: far
-    out along a few axes. A person's own coordinate beyond the limit counts as one.
+    A row (B, rows, A) of typical length may still belong to no person: far out along
+    a few axes. Where a person's own coordinate lies beyond the limit, it is the limit.
     """
     return F.relu(edited.abs() - code.abs().clamp_min(limit)).square().mean()
 
 
 def parsing_divergence(a: Tensor, b: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of shares of parts (B, K, S, S), a from b, mean.
+    """Mean Kullback-Leibler divergence of shares of parts (B, K, S, S).
 
-    sum_k a_k log(a_k / b_k) at every place: 0 where both parse the same.
+    sum_k a_k log(a_k / b_k) at every place: 0 where both are parsed alike.
     """
     eps = 1e-6
     return (a * ((a + eps).log() - (b + eps).log())).sum(1).mean()
 
 
 def unnatural(logits: Tensor) -> Tensor:
-    """mean log(1 + exp(-l)) of a critic's logits (B,): 0 where it is sure of nature."""
+    """mean log(1 + exp(-l)) of a critic's logits (B,): 0 for surely plain faces."""
     return F.softplus(-logits).mean()
 
 
@@ -160,37 +155,39 @@ def password_hinge(a: Tensor, b: Tensor, margin: float) -> Tensor:
 
 
 def password_reading(logits: Tensor, code: Tensor) -> Tensor:
-    """Binary cross-entropy of reading bits (B, N) back; sums have no bits.
+    """Binary cross-entropy of logits (B, N) for the bits of passwords (B, N).
 
     Raises:
-        ValueError: ``code`` holds other values than -1/2 and 1/2.
+        ValueError: ``code`` is a sum of passwords, which has no bits.
     """
     if not torch.equal(code.abs(), torch.full_like(code, 0.5)):
-        raise ValueError("only fresh passwords have bits to read back; pass such.")
+        raise ValueError(
+            "expected passwords, of entries -1/2 and 1/2; a sum of passwords has no "
+            "bits to classify."
+        )
     return F.binary_cross_entropy_with_logits(logits, code + 0.5)
 
 
 def quality(
     original: View, other: View, weights: LossWeights, lpips: Distance | None = None
 ) -> Figures:
-    """Everything but identity stays: landmarks, code size, LPIPS, parsing, nature."""
-    found = {
+    """All but identity stays: landmarks, code, LPIPS, parsing, a plain face's look."""
+    terms = {
         "landmarks": weights.landmarks
         * landmark_l2(original.landmarks, other.landmarks),
         "code": weights.code * code_size(original.code, other.code),
         "radius": weights.radius * radius_excess(original.code, other.code),
         "outliers": weights.outliers * coordinate_outliers(original.code, other.code),
     }
-    if original.picture is not None and other.picture is not None:
-        if lpips is not None:
-            distance = lpips(original.picture, other.picture).mean()
-            found["lpips"] = weights.lpips * distance
-        if original.parts is not None and other.parts is not None:
-            gap = parsing_divergence(original.parts, other.parts)
-            found["parts"] = weights.parts * gap
-    if other.natural is not None:
-        found["natural"] = weights.natural * unnatural(other.natural)
-    return found
+    if lpips is not None:
+        distance = lpips(original.picture, other.picture).mean()
+        terms["lpips"] = weights.lpips * distance
+    if original.parts is not None and other.parts is not None:
+        divergence = parsing_divergence(original.parts, other.parts)
+        terms["parts"] = weights.parts * divergence
+    if other.logits is not None:
+        terms["natural"] = weights.natural * unnatural(other.logits)
+    return terms
 
 
 def single_loss(
@@ -201,7 +198,8 @@ def single_loss(
     sum of identity_difference over (I, Ie1), (I, Ie2), (I, Ie1d'), (Ie1, Ie2)
     and, beyond the paper's list, (Ie1, Ie1d')
     + recovery of I from Ie1d1 (pixels and identity)
-    + quality of every picture made
+    + quality of Ie1, Ie2 and Ie1d'
+    + password_hinge of Ie1 and Ie2, also beyond that list
     """
     pairs = [("I", "Ie1"), ("I", "Ie2"), ("I", "Ie1d'"), ("Ie1", "Ie2")]
     pairs.append(("Ie1", "Ie1d'"))
@@ -211,10 +209,10 @@ def single_loss(
     ]
     parts = [{"different": weights.different * torch.stack(different).mean()}]
     parts.append(_recovery(views["I"], views["Ie1d1"], weights))
-    made = ["Ie1", "Ie2", "Ie1d'"]
-    parts += [_share(quality(views["I"], views[k], weights, lpips), 3) for k in made]
-    gap = password_hinge(views["Ie1"].code, views["Ie2"].code, weights.margin)
-    parts.append({"hinge": weights.hinge * gap})
+    changed = [views["Ie1"], views["Ie2"], views["Ie1d'"]]
+    parts += [_share(quality(views["I"], x, weights, lpips), 3) for x in changed]
+    hinge = password_hinge(views["Ie1"].code, views["Ie2"].code, weights.margin)
+    parts.append({"hinge": weights.hinge * hinge})
     return _total(parts)
 
 
@@ -232,7 +230,9 @@ def sequential_loss(
     """
     m = len(chain) // 2
     if len(chain) != 2 * m + 1 or not 2 <= m <= 4:
-        raise ValueError(f"a chain of m = 2 to 4 pairs has 2m + 1, got {len(chain)}.")
+        raise ValueError(
+            f"a chain of m = 2 to 4 passwords has 2m + 1 views, got {len(chain)}."
+        )
     parts = []
     for k in range(m):
         parts.append(_share(_recovery(chain[k], chain[2 * m - k], weights), m))
@@ -276,7 +276,7 @@ def _total(parts: Sequence[Figures]) -> Figures:
 
 
 class PasswordReader(nn.Module):
-    """Training aid: guess the password (B, N) from the first edited row (B, 512)."""
+    """Training aid: classify the password's N bits from the first edited row."""
 
     def __init__(self, num_bits: int = 16) -> None:
         super().__init__()
@@ -289,5 +289,5 @@ class PasswordReader(nn.Module):
         )
 
     def forward(self, row: Tensor) -> Tensor:
-        """Logits: positive where the bit is +1/2."""
+        """Rows (B, 512) to logits (B, N), positive where the bit is +1/2."""
         return self.network(row)

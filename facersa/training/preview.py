@@ -11,8 +11,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save
 from torch import Tensor
+from tqdm import tqdm
 
+from facersa.errors import CheckpointError
+from facersa.files import write_atomic
 from facersa.generator.mobile_stylegan import (
     PREVIEW_BLOCKS,
     MobileStyleGAN,
@@ -22,30 +26,35 @@ from facersa.generator.openvino import Renderer
 from facersa.judges.networks import IdentityJudge
 from facersa.ops import haar_analysis
 from facersa.people import training_seeds, varied_codes
-from facersa.photo.images import from_uint8, resize
-from facersa.training.loop import TrainConfig
-from facersa.training.pool import render_pool
+from facersa.photo.images import from_uint8, resize, to_uint8
+from facersa.training.loop import TrainConfig, seeded
+
+PART = 50  # pictures rendered and stored together
 
 
 class HeadTask:
-    """Train the preview head: features of block 4 to the picture at 256 x 256.
+    """Train a new preview head: features of block 4 to the picture at 256 x 256.
 
-    The loss is the mean square error, that of the half-size low band again
-    (which is what a judge sees), and the identity distance to the full picture.
+    The loss is the mean square error, that of the half-size low band again (which is
+    what a judge sees), and the identity distance to the full picture.
 
     Args:
-        generator: frozen but for its head.
+        generator: frozen; its own head is neither read nor changed.
         judge: training judge of identity.
+        seed: of the initial weights.
     """
 
     name = "preview_head"
     low_weight = 1.0
     identity_weight = 0.05
 
-    def __init__(self, generator: MobileStyleGAN, judge: IdentityJudge) -> None:
+    def __init__(
+        self, generator: MobileStyleGAN, judge: IdentityJudge, *, seed: int = 0
+    ) -> None:
         self.generator, self.judge = generator, judge
-        self.module = generator.head.requires_grad_(True)
-        # Ridge regression has found the best linear read; only the rest descends.
+        with seeded(seed):
+            self.module = PreviewHead().to(generator.w_avg.device)
+        # Its best weights have a closed form; only the rest descends.
         self.module.linear.requires_grad_(False)
 
     @property
@@ -63,7 +72,7 @@ class HeadTask:
         self.batch = config.batch
         first = training_seeds(config.seed, config.pool).start
         self.codes = varied_codes(self.generator, config.pool, first)
-        self.pixels = render_pool(self.generator, self.codes, folder / "pool")
+        self.pixels = render_pool(self.generator, self.codes, folder)
         if not (folder / "state").exists():
             self._fit_linear(min(48, config.pool))
 
@@ -76,7 +85,7 @@ class HeadTask:
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Of ``batch`` random members of the pool."""
         picked = torch.randint(len(self.codes), (self.batch,), generator=rng)
-        codes = self.codes[picked]
+        codes = self.codes[picked.to(self.codes.device)]
         target = from_uint8(self.pixels[picked].numpy()).to(codes.device)
         picture = self.module(*self.inputs(codes))
         mse = F.mse_loss(picture, target)
@@ -87,13 +96,13 @@ class HeadTask:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Low-band R^2 and training-judge cosine on people never seen, at most 64."""
+        """Low-band R^2 and training-judge cosine on at most 64 other people."""
         count = min(64, len(self.codes))
         codes = varied_codes(self.generator, count, seed=0)
         renderer = Renderer(self.generator)
         cosines, errors, lows = [], [], []
         for code, full in zip(codes.split(1), renderer.stream(codes), strict=True):
-            target = resize(full, 256)
+            target = resize(full, 256).to(codes.device)
             picture = self.module(*self.inputs(code))
             cosines.append((self.judge.embed(picture) * self.judge.embed(target)).sum())
             low = F.avg_pool2d(target, 2)
@@ -126,3 +135,28 @@ class HeadTask:
         weight, bias = self.module.linear.parameters()
         weight.copy_(solution[:-1].T[:, :, None, None])
         bias.copy_(solution[-1])
+
+
+def render_pool(generator: MobileStyleGAN, codes: Tensor, folder: Path) -> Tensor:
+    """Full pictures of ``codes``, shrunk: uint8 (N, 256, 256, 3).
+
+    Stored in ``folder`` in parts of 50, so that a stopped run loses little.
+
+    Raises:
+        CheckpointError: a part there is of other codes.
+    """
+    renderer, parts = Renderer(generator), []
+    for start in tqdm(range(0, len(codes), PART), desc="render", unit="50 pictures"):
+        path = folder / f"pool.{start:06d}.safetensors"
+        chunk = codes[start : start + PART]
+        if not path.exists():
+            pictures = [to_uint8(resize(x, 256)) for x in renderer.stream(chunk)]
+            pixels = torch.cat([torch.from_numpy(p) for p in pictures])
+            write_atomic(path, save({"pixels": pixels, "codes": chunk.cpu()}))
+        stored = load_file(path)
+        if not torch.equal(stored["codes"], chunk.cpu()):
+            raise CheckpointError(
+                f"{path} belongs to other settings; use another folder or delete it."
+            )
+        parts.append(stored["pixels"])
+    return torch.cat(parts)

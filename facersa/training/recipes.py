@@ -1,97 +1,159 @@
-"""How mappers and the encoder are trained: what a run is made of, and presets."""
+"""How mappers, the encoder and the preview head are trained: recipes and presets.
+
+The preset "smoke" is a test of a minute, "cpu" fits a processor, "gpu" a graphics card.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from facersa.errors import CheckpointError
-from facersa.generator.openvino import PREVIEW
+from facersa.errors import CheckpointError, FaceRSAError
 from facersa.training.loop import TrainConfig
 from facersa.training.losses import LossWeights
 
 T = TypeVar("T")
 
+Preset = Literal["smoke", "cpu", "gpu"]
+
+Learned = Literal["ring", "steered", "faithful"]  # ciphers with weights to train
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained, and its schedule.
+    """What a mapper learns from, and when.
 
     Attributes:
-        mapper: "faithful", "steered" or "ring".
-        options: of the mapper, where they differ from its defaults.
+        mapper: name of the cipher that is trained.
+        options: its settings, where they differ from the defaults.
         weights: of the losses.
-        teacher: the exact mapper that is copied.
-        assembled: begin a faithful mapper as the ring that is its teacher.
-        imitation_steps: steps of copying, in code space, first of all; in the second
-            half from codes that the mapper has encrypted itself, unless it was
-            assembled.
-        summed: passwords of the longest sum in these steps.
-        latent_steps: steps against the surrogate, next; painting takes the rest.
-        latent_batch: people a step of these two stages.
+        teacher: name of the exact cipher for distillation.
+        assembled: start a faithful mapper as the ring that is its teacher.
+        distillation_steps: first steps, in code space, against the teacher; in their
+            second half on codes that the mapper itself encrypted, unless it was
+            assembled. The remaining steps paint.
+        distillation_batch: people a step of distillation.
+        summed: passwords of the longest sum in distillation.
         r1: gradient penalty of the critic.
-        seen: people whose pictures set the scale of what the critic reads.
-        slopes: people at whose codes the first directions of a ring are found.
-        part: people whose codes, as they are and edited, are judged together.
-        parts: pool of judged codes for the surrogate, in such parts.
-        fit_steps: of the surrogate at the start; a quarter of that at a refit.
-        refit_every: latent steps from one refit to the next.
+        critic_people: people whose pictures set the scale of the critic's input.
+        gradient_people: people at whose codes the first directions of a ring are
+            computed.
         pairs: largest number m of password pairs in a chain, 2 to 4.
         every_group: all groups of losses, and the most pairs, at each painted step (a
-            GPU), or one group drawn at random, the first half of the time (a CPU).
+            GPU), or one group drawn at random, mostly the first (a CPU).
         ramp: share of the steps over which recovery grows from 1 % of its weight;
             0 gives it the full weight at once.
     """
 
-    mapper: str = "steered"
+    mapper: Learned = "steered"
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: LossWeights = field(default_factory=LossWeights)
-    teacher: str = "steered"
+    teacher: Learned = "steered"
     assembled: bool = False
-    imitation_steps: int = 0
+    distillation_steps: int = 0
+    distillation_batch: int = 32
     summed: int = 4
-    latent_steps: int = 0
-    latent_batch: int = 32
     r1: float = 0.0
-    seen: int = 64
-    slopes: int = 320
-    part: int = 50
-    parts: int = 20
-    fit_steps: int = 300
-    refit_every: int = 250
+    critic_people: int = 64
+    gradient_people: int = 320
     pairs: int = 3
     every_group: bool = False
     ramp: float = 0.6
 
 
+# Configuration and recipe on a CPU. The faithful mapper must undo itself, and the
+# password must matter, so it starts as a ring, assembled, and distillation corrects the
+# rest, in small steps; so it is not odd in the password.
+MAPPERS: Mapping[Learned, tuple[TrainConfig, Recipe]] = {
+    "steered": (
+        TrainConfig(steps=600, batch=1, lr=1e-3, pool=3000, save_every=50),
+        # It writes along few of the axes over which these two losses are means.
+        Recipe("steered", weights=LossWeights(radius=100.0, outliers=120.0)),
+    ),
+    "ring": (
+        TrainConfig(steps=1500, batch=1, lr=5e-4, pool=3000, save_every=50),
+        Recipe(
+            "ring",
+            weights=LossWeights(different=18.0, natural=1.0, landmarks=6000.0),
+            r1=0.1,
+        ),
+    ),
+    "faithful": (
+        TrainConfig(steps=1500, batch=1, lr=3e-6, pool=12_000, save_every=50),
+        Recipe(
+            "faithful",
+            options={"norm": "none", "odd": False},
+            weights=LossWeights(
+                different=9.0, recover_id=2.0, recover_code=0.5, reader=0.1, hinge=1.0
+            ),
+            teacher="ring",
+            assembled=True,
+            distillation_steps=1500,
+            distillation_batch=256,
+            summed=12,
+            ramp=0.0,
+        ),
+    ),
+}
+
+
+def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
+    """Configuration and recipe of a mapper.
+
+    Raises:
+        FaceRSAError: an unknown preset or mapper.
+    """
+    config, recipe = _named("mapper", mapper, MAPPERS)
+    long = recipe.distillation_steps
+    small = TrainConfig(steps=6, batch=1, lr=1e-3, pool=4, save_every=3)
+    large = replace(config, steps=6000 + long, batch=8, pool=8000, save_every=500)
+    smoke = replace(
+        recipe,
+        distillation_steps=min(long, 1),
+        distillation_batch=2,
+        critic_people=2,
+        gradient_people=4,
+    )
+    full = replace(recipe, every_group=True)
+    if mapper == "steered":
+        weights = replace(recipe.weights, different=5.0)
+        full = replace(full, weights=weights, options={"axes": 64})
+    table = {"smoke": (small, smoke), "cpu": (config, recipe), "gpu": (large, full)}
+    return _named("preset", preset, table)
+
+
+def recipe_of(settings: Mapping[str, Any]) -> Recipe:
+    """The recipe that a run's settings hold.
+
+    Raises:
+        CheckpointError: another version wrote them.
+    """
+    stored = dict(settings["recipe"])
+    weights = _rebuilt(LossWeights, stored["weights"])
+    return _rebuilt(Recipe, {**stored, "weights": weights})
+
+
 @dataclass(frozen=True)
 class EncoderRecipe:
-    """What is learned from, and how much each term weighs.
+    """What the encoder learns from, and the weight of each loss.
 
     Attributes:
-        pictures: "full" or "preview": what the pool is painted by, where it is kept.
-        kept: paint and spoil each picture once and keep its features (a CPU), or
-            paint previews and spoil them anew at each step (a GPU).
         scenes: share of each step's pictures with another shape, light and background
-            (``SCENES``), whose codes nobody knows; only where nothing is kept.
-        latent_steps: steps without painting; the rest paints as well.
+            (``SCENES``), whose codes nobody knows.
         unlocked_at: share of all steps after which the last row is unlocked.
         code: mean square error of w, in units of its mean variance.
         visible: mean square error weighted by how much it shows.
         offset: mean square of the offsets, whitened.
-        realism: of the discriminator's word, as e4e weighs it.
+        realism: of the discriminator's logits, as e4e weighs them.
         r1: gradient penalty of the discriminator.
         pixel, lpips, identity: of the painted picture, as e4e and E2Style weigh them.
     """
 
-    pictures: str = PREVIEW
-    kept: bool = True
-    scenes: float = 0.0
-    latent_steps: int = 0
+    scenes: float = 0.5
     unlocked_at: float = 0.4
-    code: float = 1.0
-    visible: float = 1.0
+    code: float = 0.5
+    visible: float = 0.5
     offset: float = 2e-3
     realism: float = 0.02
     r1: float = 1.0
@@ -100,102 +162,51 @@ class EncoderRecipe:
     identity: float = 0.5
 
 
-def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
-    """Configuration and recipe: "smoke" (a test), "cpu" or "gpu".
-
-    The faithful mapper must undo itself, and the password must matter, so it begins
-    as a ring, assembled, and corrects by imitation what is left, in small steps; so it
-    is not odd in the password. What follows weighs recovery and the reader more.
-    """
-    weights = LossWeights()
-    recipe = Recipe(mapper=mapper, weights=weights)
-    lr = {"steered": 1e-3, "ring": 5e-4, "faithful": 3e-6}[mapper]
-    if mapper == "faithful":
-        weights = replace(
-            weights,
-            different=9.0,
-            recover_id=2.0,
-            recover_code=0.5,
-            reader=0.1,
-            hinge=1.0,
-        )
-        recipe = replace(
-            recipe,
-            options={"norm": "none", "odd": False},
-            weights=weights,
-            teacher="ring",
-            assembled=True,
-            imitation_steps=1500,
-            summed=12,
-            latent_batch=256,
-            ramp=0.0,
-        )
-    if mapper == "ring":
-        weights = replace(weights, different=18.0, natural=1.0, landmarks=6000.0)
-        recipe = replace(recipe, weights=weights, r1=0.1)
-    if mapper == "steered":
-        # It writes along few of the axes over which these two are means.
-        weights = replace(weights, radius=100.0, outliers=120.0)
-        recipe = replace(recipe, weights=weights)
-    if preset == "smoke":
-        config = TrainConfig(steps=6, batch=1, lr=1e-3, pool=4, save_every=3)
-        return config, replace(
-            recipe,
-            seen=2,
-            slopes=4,
-            imitation_steps=min(recipe.imitation_steps, 1),
-            latent_steps=4,
-            latent_batch=2,
-            part=2,
-            parts=1,
-            fit_steps=8,
-            refit_every=2,
-        )
-    if preset == "gpu":
-        most = 6000 + recipe.imitation_steps
-        config = TrainConfig(steps=most, batch=8, lr=lr, pool=8000, save_every=500)
-        if mapper == "steered":
-            weights, options = replace(weights, different=5.0), {"axes": 64}
-            recipe = replace(recipe, weights=weights, options=options)
-        return config, replace(recipe, every_group=True)
-    steps = {"steered": 600, "ring": 1500, "faithful": recipe.imitation_steps}
-    pool = 12_000 if mapper == "faithful" else 3000  # it paints nobody
-    config = TrainConfig(steps=steps[mapper], batch=1, lr=lr, pool=pool, save_every=50)
-    return config, recipe
-
-
-def recipe_of(settings: Mapping[str, Any]) -> Recipe:
-    """The recipe that a run's settings hold.
-
-    Raises:
-        CheckpointError: another version made them.
-    """
-    stored = dict(settings["recipe"])
-    weights = _rebuilt(LossWeights, stored["weights"])
-    return _rebuilt(Recipe, {**stored, "weights": weights})
+ENCODER: Mapping[Preset, TrainConfig] = {
+    "smoke": TrainConfig(steps=6, batch=2, lr=1e-3, pool=4, save_every=3),
+    "cpu": TrainConfig(steps=500, batch=4, lr=5e-4, pool=12_000, save_every=25),
+    "gpu": TrainConfig(steps=10_000, batch=32, lr=1e-3, pool=20_000, save_every=1000),
+}
 
 
 def encoder_preset(preset: str) -> tuple[TrainConfig, EncoderRecipe]:
-    """Configuration and recipe: "smoke" (a test), "cpu" or "gpu"."""
-    if preset == "smoke":
-        config = TrainConfig(steps=6, batch=2, lr=1e-3, pool=4, save_every=3)
-        return config, EncoderRecipe(latent_steps=4)
-    if preset == "gpu":
-        config = TrainConfig(
-            steps=10_000, batch=32, lr=1e-3, pool=20_000, save_every=1000
-        )
-        return config, EncoderRecipe(kept=False, scenes=0.5, code=0.5, visible=0.5)
-    config = TrainConfig(steps=500, batch=4, lr=5e-4, pool=12_000, save_every=25)
-    return config, EncoderRecipe()
+    """Configuration and recipe of the encoder.
+
+    Raises:
+        FaceRSAError: an unknown preset.
+    """
+    return _named("preset", preset, ENCODER), EncoderRecipe()
 
 
 def encoder_recipe_of(settings: Mapping[str, Any]) -> EncoderRecipe:
     """The recipe that a run's settings hold.
 
     Raises:
-        CheckpointError: another version made them.
+        CheckpointError: another version wrote them.
     """
     return _rebuilt(EncoderRecipe, settings["recipe"])
+
+
+HEAD: Mapping[Preset, TrainConfig] = {
+    "smoke": TrainConfig(steps=6, batch=2, pool=4, save_every=3),
+    "cpu": TrainConfig(),
+    "gpu": TrainConfig(steps=20_000, batch=16, pool=20_000, save_every=1000),
+}
+
+
+def head_preset(preset: str) -> TrainConfig:
+    """Configuration of the preview head.
+
+    Raises:
+        FaceRSAError: an unknown preset.
+    """
+    return _named("preset", preset, HEAD)
+
+
+def _named(what: str, name: str, table: Mapping[Any, T]) -> T:
+    if name not in table:
+        raise FaceRSAError(f"the {what} is one of {', '.join(table)}; got {name!r}.")
+    return table[name]
 
 
 def _rebuilt(kind: type[T], stored: Mapping[str, Any]) -> T:
@@ -203,5 +214,5 @@ def _rebuilt(kind: type[T], stored: Mapping[str, Any]) -> T:
         return kind(**stored)
     except TypeError as error:
         raise CheckpointError(
-            f"this run was made by another version ({error}); start a new run."
+            f"this run was written by another version ({error}); start a new run."
         ) from error

@@ -45,8 +45,8 @@ def test_it_does_what_the_ring_does(
     e = fresh_codes(32, 64, bits, seeded())
     way = float((ring(unseen, e[0]) - unseen).norm())
 
-    def missed(found: torch.Tensor, wanted: torch.Tensor) -> float:
-        return float((found - wanted).norm()) / way
+    def missed(code: torch.Tensor, target: torch.Tensor) -> float:
+        return float((code - target).norm()) / way
 
     once = mapper(unseen, e[0])
     assert missed(once, ring(unseen, e[0])) < 0.01
@@ -99,12 +99,12 @@ def test_angles_are_known_as_far_as_the_docstring_says(
     code = torch.zeros(2001, 16)
     code[:, 0] = torch.linspace(-0.98, 0.98, 2001) * half_turns * math.pi
     turn = code[:, :1]
-    wanted = torch.cat([turn.cos() - 1, turn.sin()], dim=1)
+    target = torch.cat([turn.cos() - 1, turn.sin()], dim=1)
     second = mapper.modules_[1]
     assert isinstance(second, Modulation)
     found = second.gamma(mapper.converter(code)).unflatten(1, (-1, 2))
     for which in (0, planes - 1):  # the same angle in every plane
-        gap = found[:, [which, planes + which]] - wanted[..., None]
+        gap = found[:, [which, planes + which]] - target[..., None]
         assert gap.abs().max() < 0.1
 
 
@@ -135,12 +135,12 @@ def test_converter_and_gamma_draw_cosines_and_sines(bits: int, planes: int) -> N
     _bend(mapper, ring, summed_codes(256, bits, seeded()))
     code = 3 * summed_codes(1000, bits, torch.Generator().manual_seed(1))
     turn = code @ ring.angles
-    wanted = torch.cat([turn.cos() - 1, turn.sin()], dim=1)
+    target = torch.cat([turn.cos() - 1, turn.sin()], dim=1)
     second = mapper.modules_[1]
     assert isinstance(second, Modulation)
     found = second.gamma(mapper.converter(code))[:, : 4 * planes].unflatten(1, (-1, 2))
-    gap = found - wanted[..., None]
-    assert gap.square().mean() < 1e-4 * wanted.square().mean()
+    gap = found - target[..., None]
+    assert gap.square().mean() < 1e-4 * target.square().mean()
 
 
 def test_the_third_module_writes_what_a_ring_steps(any_ws: torch.Tensor) -> None:

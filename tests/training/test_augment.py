@@ -1,4 +1,4 @@
-"""Tests of what the encoder learns from."""
+"""Tests of the encoder's training data."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def test_every_fourth_person_is_encrypted_and_all_repeat(generator: Generator) -
 )
 def test_each_change_changes_but_keeps_what_it_is(change: Change) -> None:
     images = pictures()
-    spoiled = change(images, images, torch.Generator().manual_seed(0))
+    augmented = change(images, images, torch.Generator().manual_seed(0))
     again = change(images, images, torch.Generator().manual_seed(0))
-    assert torch.equal(spoiled, again)
-    assert spoiled.shape == images.shape and spoiled.isfinite().all()
-    difference = (spoiled - images).abs().mean()
+    assert torch.equal(augmented, again)
+    assert augmented.shape == images.shape and augmented.isfinite().all()
+    difference = (augmented - images).abs().mean()
     assert 0.001 < difference < 0.4
 
 
 def test_the_middle_of_the_face_keeps_its_scene_and_the_edge_does_not() -> None:
     images = pictures()
     swap = dict((change.__name__, change) for change, _ in CHANGES)["swap_background"]
-    spoiled = swap(images, images, torch.Generator().manual_seed(0))
-    moved = (spoiled - images).abs().mean((0, 1))
+    augmented = swap(images, images, torch.Generator().manual_seed(0))
+    moved = (augmented - images).abs().mean((0, 1))
     assert moved[60:76, 60:76].max() < 0.01 < 0.1 < moved[:8, :8].mean()
 
 

@@ -1,32 +1,26 @@
-"""Checkpoints: what is saved comes back; what stops a save loses nothing."""
+"""Checkpoints: what is saved is loaded; what stops a save loses nothing."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from facersa.errors import CheckpointError
-from facersa.training import checkpoints
-from facersa.training.checkpoints import flatten, load_state, save_state, unflatten
+from facersa.errors import CheckpointError, FaceRSAError
+from facersa.training.checkpoints import load_state, save_state
 
 
 def many_tensors() -> dict[str, Tensor]:
     base = torch.randn(40, 30)
     return {
         "weight": base,
-        "turned": base.T,
+        "transposed": base.T,
         "view": base[3:7],
         "half": torch.randn(5).half(),
         "brain": torch.randn(5).bfloat16(),
@@ -46,24 +40,14 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
     )
 
 
-def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     meta = {"name": "ü", "loss": 0.1 + 0.2, "list": [1, None, True, {"a": "b"}], "9": 1}
     tensors = many_tensors()
     save_state(tmp_path / "a" / "b", 12, tensors, meta)
-    step, back, meta_back = load_state(tmp_path / "a" / "b")
-    assert (step, meta_back) == (12, meta)
-    assert same(back, tensors)
-    assert not any(tensor.requires_grad for tensor in back.values())
-
-
-def test_nothing_to_save_is_a_checkpoint_too(tmp_path: Path) -> None:
-    save_state(tmp_path, 0, {}, {})
-    assert load_state(tmp_path) == (0, {}, {})
-
-
-def test_whole_number_keys_become_text_and_load(tmp_path: Path) -> None:
-    save_state(tmp_path, 0, {}, {"by_step": {9: "a", 10: "b"}})  # type: ignore[dict-item]
-    assert load_state(tmp_path)[2] == {"by_step": {"9": "a", "10": "b"}}
+    step, loaded, loaded_meta = load_state(tmp_path / "a" / "b")
+    assert (step, loaded_meta) == (12, meta)
+    assert same(loaded, tensors)
+    assert not any(tensor.requires_grad for tensor in loaded.values())
 
 
 @pytest.mark.parametrize("limit", [2_000, 20_000, 2**20])
@@ -84,21 +68,16 @@ def test_the_default_shard_is_16_mebibytes(tmp_path: Path) -> None:
     assert max(sizes) <= 16 * 2**20
 
 
-def test_a_new_checkpoint_replaces_the_old_and_only_that(tmp_path: Path) -> None:
-    foreign = tmp_path / "generator.safetensors"
-    foreign.write_bytes(b"mine")
+def test_a_new_checkpoint_replaces_the_old_and_the_remains_of_a_killed_save(
+    tmp_path: Path,
+) -> None:
+    remains = ("shard-9-0bad-000.safetensors", ".shard-9-1bad.x7", ".state.json.x8")
+    for name in remains:
+        (tmp_path / name).write_bytes(b"half")
     for step in (1, 2, 3):
         save_state(tmp_path, step, {"a": torch.full((4,), float(step))}, {})
     assert load_state(tmp_path)[0] == 3
-    assert foreign.read_bytes() == b"mine"
-    assert len(list(tmp_path.iterdir())) == 3  # state, one shard, the foreign file
-
-
-def test_leftovers_of_a_killed_save_go_with_the_next(tmp_path: Path) -> None:
-    (tmp_path / "shard-000000009-0badc0de-000.safetensors").write_bytes(b"half")
-    (tmp_path / "state.json.000000009-0badc0de").write_bytes(b"{")
-    save_state(tmp_path, 1, {"a": torch.ones(1)}, {})
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 2  # state.json and one shard
 
 
 def fail_on_call(number: int, error: BaseException, real: Callable[..., Any]) -> Any:
@@ -117,11 +96,10 @@ def fail_on_call(number: int, error: BaseException, real: Callable[..., Any]) ->
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize(
-    ("function", "call"), [("fsync", 1), ("fsync", 2), ("fsync", 4), ("replace", 1)]
-)
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+@pytest.mark.parametrize("call", [1, 2, 4])  # shards, and last of all the JSON
 @pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()])
-def test_a_save_that_fails_leaves_the_one_before(
+def test_an_interrupted_save_leaves_the_old_checkpoint(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     function: str,
@@ -133,10 +111,8 @@ def test_a_save_that_fails_leaves_the_one_before(
     before = sorted(path.name for path in tmp_path.iterdir())
     assert len(before) == 4
     with monkeypatch.context() as patch:
-        broken = fail_on_call(call, error, getattr(os, function))
-        patch.setattr(checkpoints.os, function, broken)
-        expected = CheckpointError if error is FULL else KeyboardInterrupt
-        with pytest.raises(expected):
+        patch.setattr(os, function, fail_on_call(call, error, getattr(os, function)))
+        with pytest.raises(FaceRSAError if error is FULL else KeyboardInterrupt):
             new = {name: -value for name, value in old.items()}
             save_state(tmp_path, 2, new, {"k": 2}, shard_bytes=14_000)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
@@ -145,18 +121,19 @@ def test_a_save_that_fails_leaves_the_one_before(
     assert same(tensors, old)
 
 
-def test_an_interrupt_right_after_the_switch_keeps_the_new(
+def test_an_interrupt_right_after_the_rename_leaves_the_new_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_state(tmp_path, 1, {"a": torch.zeros(3)}, {})
     real = os.replace
 
-    def replace_then_interrupt(*args: Any) -> None:
-        real(*args)
-        raise KeyboardInterrupt
+    def replace_then_interrupt(source: str, target: Path) -> None:
+        real(source, target)
+        if target.name == "state.json":
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.os, "replace", replace_then_interrupt)
+        patch.setattr(os, "replace", replace_then_interrupt)
         with pytest.raises(KeyboardInterrupt):
             save_state(tmp_path, 2, {"a": torch.ones(3)}, {})
     step, tensors, _ = load_state(tmp_path)
@@ -164,130 +141,38 @@ def test_an_interrupt_right_after_the_switch_keeps_the_new(
     assert torch.equal(tensors["a"], torch.ones(3))
 
 
-def test_the_system_refusing_bytes_leaves_the_one_before(tmp_path: Path) -> None:
-    save_state(tmp_path, 1, {"a": torch.ones(10)}, {})
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
-    try:
-        with pytest.raises(CheckpointError, match="free space or name another") as info:
-            save_state(tmp_path, 2, {"a": torch.ones(100_000)}, {})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "\n" not in str(info.value)
-    assert load_state(tmp_path)[0] == 1
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("x")
-    with pytest.raises(CheckpointError, match="cannot write a checkpoint"):
-        save_state(path, 1, {}, {})
-    assert path.read_text() == "x"
-
-
-@pytest.mark.parametrize(
-    "meta", [{"a": object()}, {"a": float("nan")}, {"a": torch.ones(1)}, {(1, 2): 3}]
-)
-def test_meta_that_is_not_json_is_refused(tmp_path: Path, meta: Any) -> None:
-    with pytest.raises(CheckpointError, match="plain JSON"):
-        save_state(tmp_path / "new", 1, {}, meta)
-    assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.parametrize("name", ["a#0", "a" * 257])
-def test_names_that_would_clash_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(CheckpointError, match="tensor names"):
-        save_state(tmp_path, 1, {name: torch.ones(1)}, {})
-
-
-def test_no_checkpoint_is_said(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(CheckpointError, match="holds no checkpoint"):
             load_state(folder)
 
 
-def test_every_changed_byte_is_noticed(tmp_path: Path) -> None:
+def test_every_changed_byte_of_a_shard_is_noticed(tmp_path: Path) -> None:
     save_state(tmp_path, 5, {"a": torch.arange(6.0)}, {"loss": 0.25})
-    for path in sorted(tmp_path.iterdir()):
-        data = path.read_bytes()
-        for place in range(0, len(data), 7):
-            changed = bytearray(data)
-            changed[place] ^= 0x11
-            path.write_bytes(changed)
-            try:
-                step, tensors, meta = load_state(tmp_path)
-            except CheckpointError as error:
-                assert "\n" not in str(error)
-            else:  # white space between JSON values may change
-                assert (step, meta) == (5, {"loss": 0.25})
-                assert torch.equal(tensors["a"], torch.arange(6.0))
-                assert path.name == "state.json"
-        path.write_bytes(data)
-    assert load_state(tmp_path)[0] == 5
+    (shard,) = tmp_path.glob("*.safetensors")
+    data = shard.read_bytes()
+    for place in range(0, len(data), 7):
+        changed = bytearray(data)
+        changed[place] ^= 0x11
+        shard.write_bytes(changed)
+        with pytest.raises(CheckpointError, match=f"{shard.name} is damaged") as info:
+            load_state(tmp_path)
+        assert "\n" not in str(info.value)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "3", "{}", '{"format": "x"}', "{"])
-def test_a_foreign_state_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_damaged_state_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "state.json").write_text(content)
-    with pytest.raises(CheckpointError, match="is damaged"):
+    with pytest.raises(CheckpointError, match=r"state\.json is damaged"):
         load_state(tmp_path)
 
 
-def test_a_missing_or_short_shard_is_refused(tmp_path: Path) -> None:
+def test_a_missing_or_short_shard_is_named(tmp_path: Path) -> None:
     save_state(tmp_path, 1, {"a": torch.ones(100)}, {})
     (shard,) = tmp_path.glob("*.safetensors")
     shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="does not fit its digest"):
+    with pytest.raises(CheckpointError, match=f"{shard.name} is damaged"):
         load_state(tmp_path)
     shard.unlink()
-    with pytest.raises(CheckpointError, match="is damaged"):
+    with pytest.raises(CheckpointError, match=f"{shard.name} is damaged"):
         load_state(tmp_path)
-
-
-plain = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-)
-trees = st.recursive(
-    plain,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.lists(inner, max_size=3).map(tuple)
-        | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3)
-    ),
-    max_leaves=12,
-)
-
-
-@given(trees)
-def test_flatten_keeps_every_plain_tree(tree: Any) -> None:
-    tensors, described = flatten(tree)
-    assert tensors == {}
-    back = unflatten({}, json.loads(json.dumps(described)))
-    assert back == tree
-    assert repr(back) == repr(tree)  # 1 and True, list and tuple are told apart
-
-
-def test_flatten_names_tensors_by_their_place() -> None:
-    tensors, described = flatten(
-        {"state": {0: {"a": torch.ones(2)}}, "x": [torch.ones(1)]}
-    )
-    assert set(tensors) == {"state.0.a", "x.0"}
-    back = unflatten(tensors, json.loads(json.dumps(described)))
-    assert back["state"][0]["a"] is tensors["state.0.a"]
-    with pytest.raises(CheckpointError, match=r"x\.0.* is missing"):
-        unflatten({"state.0.a": torch.ones(2)}, described)
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        {"a": object()},
-        {"a": np.float64(1) + 1j},
-        {1.5: "a"},
-        {1: torch.ones(1), "1": torch.ones(1)},
-    ],
-)
-def test_flatten_refuses_what_it_cannot_give_back(state: Any) -> None:
-    with pytest.raises(CheckpointError):
-        flatten(state)

@@ -21,9 +21,9 @@ def critic() -> Critic:
 
 def test_each_side_of_the_game_moves_only_itself(critic: Critic) -> None:
     textures = torch.randn(3, TEXTURE, requires_grad=True)
-    said = critic(textures, learns=False)
-    torch.testing.assert_close(said, critic(textures))
-    said.sum().backward()
+    logits = critic(textures, learns=False)
+    torch.testing.assert_close(logits, critic(textures))
+    logits.sum().backward()
     assert critic.linear.weight.grad is None and critic.linear.bias.grad is None
     assert textures.grad is not None and textures.grad.abs().max() > 0
     textures.grad = None
@@ -33,9 +33,11 @@ def test_each_side_of_the_game_moves_only_itself(critic: Critic) -> None:
 
 
 def test_the_loss_by_hand() -> None:
-    critic = Critic()  # says 0 of everything
-    plain, made = torch.randn(2, TEXTURE), torch.randn(5, TEXTURE)
-    assert critic.loss(plain, made, r1=1.0).item() == pytest.approx(2 * math.log(2))
+    critic = Critic()  # all logits are 0
+    plain, encrypted = torch.randn(2, TEXTURE), torch.randn(5, TEXTURE)
+    assert critic.loss(plain, encrypted, r1=1.0).item() == pytest.approx(
+        2 * math.log(2)
+    )
     with torch.no_grad():
         critic.linear.bias.fill_(2.0)
         critic.linear.weight[0, 7] = 3.0
@@ -45,29 +47,29 @@ def test_the_loss_by_hand() -> None:
     assert critic.loss(zeros, zeros, r1=0.5).item() == pytest.approx(expected)
 
 
-def test_it_learns_to_tell_textures_apart() -> None:
+def test_it_learns_to_classify_textures() -> None:
     plain = 5 + 2 * torch.randn(200, TEXTURE)
-    made = plain + 2 * (torch.arange(TEXTURE) < 20)
+    encrypted = plain + 2 * (torch.arange(TEXTURE) < 20)
     critic = Critic()
-    critic.standardise(torch.cat([plain, made]))
+    critic.standardise(torch.cat([plain, encrypted]))
     assert critic.spread.mean().item() == pytest.approx(2.0, rel=0.1)
     optimizer = torch.optim.Adam(critic.parameters(), lr=1e-2)
     for _ in range(60):
         optimizer.zero_grad()
-        critic.loss(plain[:100], made[:100], r1=0.1).backward()
+        critic.loss(plain[:100], encrypted[:100], r1=0.1).backward()
         optimizer.step()
-    right = (critic(plain[100:]) > 0).float(), (critic(made[100:]) < 0).float()
+    right = (critic(plain[100:]) > 0).float(), (critic(encrypted[100:]) < 0).float()
     assert torch.cat(right).mean() > 0.9
 
 
 def test_it_reads_the_identity_network(generator: Generator) -> None:
     """Means and spreads of its maps, and the same identity as the judge's."""
     judge = load_identity()
-    look = Texture(judge)
+    network = Texture(judge)
     with torch.no_grad():
         picture = generator.preview(generator.sample([3], 0.7))
-        identity, texture = look(picture)
-        *maps, _ = look.network(judge.levels(judge.crop(picture)))
+        identity, texture = network(picture)
+        *maps, _ = network.network(judge.levels(judge.crop(picture)))
     torch.testing.assert_close(identity, judge.embed(picture))
     sizes = [(1, 128, 56, 56), (1, 64, 28, 28), (1, 128, 14, 14)]
     assert [tuple(tap.shape) for tap in maps] == sizes

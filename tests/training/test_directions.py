@@ -7,32 +7,32 @@ import torch
 from facersa.cipher.ring import RingConfig, RingMapper
 from facersa.generator.base import Generator
 from facersa.judges.networks import load_identity, load_landmarks
-from facersa.training.directions import identity_directions, slopes
+from facersa.training.directions import identity_directions, output_gradients
 
 
 def test_directions_change_identity_and_spare_the_rest() -> None:
     """Six axes: one of identity alone, one of identity and landmarks, one of pixels."""
     rng = torch.Generator().manual_seed(0)
-    found = 1e-3 * torch.randn(400, 3, 6, generator=rng, dtype=torch.float64)
+    gradients = 1e-3 * torch.randn(400, 3, 6, generator=rng, dtype=torch.float64)
     strong = torch.randn(400, 3, generator=rng, dtype=torch.float64)
-    found[:, 0, 1] += strong[:, 0]
-    found[:, 0, 4] += 3 * strong[:, 1]
-    found[:, 1, 4] += strong[:, 1]
-    found[:, 2, 2] += strong[:, 2]
-    careful = identity_directions(found, 2, keep=100.0)
+    gradients[:, 0, 1] += strong[:, 0]
+    gradients[:, 0, 4] += 3 * strong[:, 1]
+    gradients[:, 1, 4] += strong[:, 1]
+    gradients[:, 2, 2] += strong[:, 2]
+    careful = identity_directions(gradients, 2, keep=100.0)
     assert careful[0].abs().argmax() == 1
-    careless = identity_directions(found, 2, keep=0.0)
+    careless = identity_directions(gradients, 2, keep=0.0)
     assert careless[0].abs().argmax() == 4 and careless[1].abs().argmax() == 1
     square = careless @ careless.T
     torch.testing.assert_close(square, torch.eye(2, dtype=square.dtype))
 
 
-def test_slopes_are_those_of_a_small_step(generator: Generator) -> None:
+def test_gradients_are_those_of_a_small_step(generator: Generator) -> None:
     ring = RingMapper(RingConfig(planes=2, axes=8))
     ws = generator.sample(range(2), 0.7)
-    identity, landmarks = load_identity(), load_landmarks()
-    found = slopes(ring, generator, identity, landmarks, ws, seed=3, progress=False)
-    assert found.shape == (2, 3, 8)
+    judges = load_identity(), load_landmarks()
+    gradients = output_gradients(ring, generator, *judges, ws, seed=3, progress=False)
+    assert gradients.shape == (2, 3, 8)
     # The same mixture of the identity vector, a little further along axis 0.
     rng = torch.Generator().manual_seed(3)
     mixture = torch.randn(2, 512, generator=rng)
@@ -42,6 +42,8 @@ def test_slopes_are_those_of_a_small_step(generator: Generator) -> None:
         moved = ws.clone()
         moved[:, 5:9] += sign * size * ring.write[0].float()
         with torch.no_grad():
-            ends.append((identity.embed(generator.preview(moved)) * mixture).sum(1))
+            ends.append((judges[0].embed(generator.preview(moved)) * mixture).sum(1))
     measured = (ends[1] - ends[0]) / (2 * size)
-    torch.testing.assert_close(measured, found[:, 0, 0].float(), rtol=0.1, atol=0.02)
+    torch.testing.assert_close(
+        measured, gradients[:, 0, 0].float(), rtol=0.1, atol=0.02
+    )

@@ -4,41 +4,35 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from facersa.errors import CheckpointError
+from facersa.errors import FaceRSAError
 from facersa.generator.base import Generator
 from facersa.inversion.encoder import Pyramid
-from facersa.judges.networks import load_identity, load_lpips
-from facersa.training.encoder import EncoderTask, RowJudge
+from facersa.judges.networks import IdentityJudge, load_identity, load_lpips
+from facersa.training.encoder import EncoderTask, RowCritic
 from facersa.training.loop import stored_run, train
 from facersa.training.recipes import EncoderRecipe, encoder_preset, encoder_recipe_of
 
 SMOKE, RECIPE = encoder_preset("smoke")
 
 
-def make(generator: Generator, recipe: EncoderRecipe = RECIPE) -> EncoderTask:
-    return EncoderTask(generator, load_identity(), load_lpips("alex"), recipe)
+@cache
+def judges() -> tuple[IdentityJudge, nn.Module]:
+    return load_identity(), load_lpips("alex")
 
 
-@pytest.fixture(scope="module")
-def pool(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the smoke preset's pool, painted and looked at."""
-    folder = tmp_path_factory.mktemp("pool")
-    make(generator).prepare(SMOKE, folder)
-    return folder
-
-
-def copy(pool: Path, folder: Path) -> Path:
-    folder.mkdir()
-    for path in pool.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    return folder
+def make(
+    generator: Generator, recipe: EncoderRecipe = RECIPE, seed: int = 0
+) -> EncoderTask:
+    return EncoderTask(generator, *judges(), recipe, seed=seed)
 
 
 def test_rows_are_unlocked_one_after_the_other(generator: Generator) -> None:
@@ -67,48 +61,37 @@ def test_each_side_of_the_game_teaches_its_own_player(generator: Generator) -> N
     terms = task._realism(z, torch.Generator().manual_seed(0))
     terms["realism"].backward(retain_graph=True)
     assert z.grad is not None and z.grad.abs().max() > 0
-    assert all(p.grad is None for p in task.row_judge.parameters())
+    assert all(p.grad is None for p in task.row_critic.parameters())
     z.grad = None
-    (terms["row_judge"] + terms["r1"]).backward()
+    (terms["row_critic"] + terms["r1"]).backward()
     assert z.grad is None
-    assert all(p.grad is not None for p in task.row_judge.parameters())
+    assert all(p.grad is not None for p in task.row_critic.parameters())
 
 
-def test_the_gradient_penalty_is_the_squared_slope() -> None:
-    judge = RowJudge()
+def test_the_gradient_points_uphill() -> None:
+    critic = RowCritic()
     z = torch.randn(5, 512, requires_grad=True)
-    (slope,) = torch.autograd.grad(judge(z).sum(), z)
-    step = 1e-2 * slope
+    (gradient,) = torch.autograd.grad(critic(z).sum(), z)
+    step = 1e-2 * gradient
     with torch.no_grad():
-        rise = judge(z + step) - judge(z - step)
-    expected = 2 * (slope * step).sum(1)
+        rise = critic(z + step) - critic(z - step)
+    expected = 2 * (gradient * step).sum(1)
     torch.testing.assert_close(rise, expected, rtol=0.2, atol=1e-6)
 
 
-def test_kept_features_are_those_of_the_trunk(generator: Generator, pool: Path) -> None:
-    task = make(generator)
-    task.prepare(SMOKE, pool)
-    assert task.features is not None
-    kept = load_file(pool / "features.000000.safetensors")
-    assert torch.equal(kept["identity"], task.features.identity)
-    assert len(task.features.coarse) == SMOKE.pool
-
-
-def test_nothing_is_kept_where_pictures_are_painted_anew(
+def test_pictures_are_painted_and_augmented_anew(
     generator: Generator, tmp_path: Path
 ) -> None:
-    task = make(generator, replace(RECIPE, kept=False, scenes=0.5, latent_steps=0))
+    task = make(generator)
     task.prepare(SMOKE, tmp_path)
-    assert not list(tmp_path.iterdir())
     assert task.pyramid.read.up.weight.any()  # fitted
     codes = task.codes[:2]
     with torch.no_grad():
         clean = generator.preview(codes)
-    seen = [
+    (one, first), (two, second) = (
         task._staged(codes, 1, torch.Generator().manual_seed(seed)) for seed in (0, 4)
-    ]
-    (one, first), (two, second) = seen
-    assert not torch.equal(one.fine, two.fine)  # spoiled anew
+    )
+    assert not torch.equal(one.fine, two.fine)  # augmented anew
     assert not torch.equal(first[0], second[0])  # each time another scene
     assert not torch.equal(first[0], clean[0])
     assert torch.equal(first[1], clean[1]) and torch.equal(second[1], clean[1])
@@ -118,39 +101,36 @@ def test_nobody_knows_the_code_of_another_scene(
     generator: Generator, tmp_path: Path
 ) -> None:
     """Its error does not count, that of the picture does."""
-    task = make(generator, replace(RECIPE, kept=False, scenes=0.5, latent_steps=0))
+    task = make(generator)
     task.prepare(SMOKE, tmp_path)
     staged = task._staged
+    drawn: list[Tensor] = []
 
-    def told(codes: Tensor, restaged: int, rng: torch.Generator) -> object:
+    def recorded(codes: Tensor, restaged: int, rng: torch.Generator) -> object:
         assert restaged == 1 and len(codes) == 2
-        features, wanted = staged(codes, restaged, rng)
-        picked.append(codes)
-        return features, wanted
+        drawn.append(codes)
+        return staged(codes, restaged, rng)
 
-    picked: list[Tensor] = []
-    task._staged = told  # type: ignore[assignment, method-assign]
+    task._staged = recorded  # type: ignore[assignment, method-assign]
     _, figures = task.loss(0, torch.Generator().manual_seed(0))
     assert figures["lpips"] > 0
-    features, _ = staged(picked[0], 1, _after_picking(task))
-    with torch.no_grad():
-        ws = task.encoder.unwhiten(task.pyramid(features, task._unlocked(0)))
-    known = (ws - picked[0])[1:].square().mean() / task.variance
-    assert figures["code"] == pytest.approx(float(known), rel=1e-3)
-
-
-def _after_picking(task: EncoderTask) -> torch.Generator:
     rng = torch.Generator().manual_seed(0)
     torch.randint(task.first_unread, len(task.codes), (SMOKE.batch,), generator=rng)
-    return rng
+    features, _ = staged(drawn[0], 1, rng)
+    with torch.no_grad():
+        ws = task.encoder.unwhiten(task.pyramid(features, task._unlocked(0)))
+    known = task.recipe.code * (ws - drawn[0])[1:].square().mean() / task.variance
+    assert figures["code"] == pytest.approx(float(known), rel=1e-3)
 
 
 @pytest.mark.slow
 def test_a_resumed_run_gives_the_same_numbers(
-    generator: Generator, pool: Path, tmp_path: Path
+    generator: Generator, tmp_path: Path
 ) -> None:
-    folders = [copy(pool, tmp_path / name) for name in ("whole", "parts")]
+    folders = [tmp_path / name for name in ("whole", "parts")]
+    torch.manual_seed(1)
     whole = train(make(generator), SMOKE, folders[0], progress=False)
+    torch.manual_seed(2)  # nothing may depend on the caller's random numbers
     train(make(generator), SMOKE, folders[1], progress=False, until=3)
     config, settings = stored_run(folders[1])
     recipe = encoder_recipe_of(settings)
@@ -160,19 +140,30 @@ def test_a_resumed_run_gives_the_same_numbers(
     one, two = (load_file(folder / "encoder.safetensors") for folder in folders)
     assert all(torch.equal(one[name], two[name]) for name in one)
     log = [json.loads(x) for x in (folders[0] / "log.jsonl").read_text().splitlines()]
-    assert "lpips" not in log[3] and log[4]["lpips"] > 0  # painted from step 4
+    assert [line["step"] for line in log] == list(range(6))
     pyramid = Pyramid()
     pyramid.load_state_dict({name: value.float() for name, value in one.items()})
 
 
-def test_a_pool_of_another_size_is_refused(generator: Generator, pool: Path) -> None:
-    with pytest.raises(CheckpointError, match="other settings"):
-        make(generator).prepare(replace(SMOKE, pool=3), pool)
+def test_initial_weights_depend_on_the_seed_alone(generator: Generator) -> None:
+    """And drawing them leaves the caller's random numbers as they were."""
+    judges()
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    first = make(generator).module.state_dict()
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(8)
+    again, other = make(generator).module, make(generator, seed=1).module
+    assert all(torch.equal(v, first[k]) for k, v in again.state_dict().items())
+    weight = "pyramid.lateral.fine.weight"
+    assert not torch.equal(other.state_dict()[weight], first[weight])
+    torch.manual_seed(0)  # as the shipped weights began
+    assert torch.equal(Pyramid().state_dict()[weight[8:]], first[weight])
 
 
-def test_presets_say_how_they_paint() -> None:
-    config, recipe = encoder_preset("gpu")
-    assert not recipe.kept and 0 < recipe.scenes < 1
-    assert recipe.latent_steps < config.steps
-    kept = encoder_preset("cpu")[1]
-    assert kept.kept and kept.pictures == "preview"
+def test_presets_and_the_shipped_recipe() -> None:
+    card = files("facersa") / "weights" / "encoder.json"
+    settings = json.loads(card.read_text())["settings"]
+    assert encoder_recipe_of(settings) == encoder_preset("gpu")[1]
+    with pytest.raises(FaceRSAError, match="smoke, cpu, gpu; got 'tiny'"):
+        encoder_preset("tiny")

@@ -36,7 +36,7 @@ class LineTask:
             raise KeyboardInterrupt
         x = torch.randn(16, 3, generator=rng)
         y = x @ torch.tensor([[1.0], [-2.0], [0.5]]) + 3
-        return (self.module(x) - y).square().mean(), {"seen": float(step)}
+        return (self.module(x) - y).square().mean(), {"number": float(step)}
 
     def measure(self) -> dict[str, float]:
         return {"bias": self.module.bias.item()}
@@ -92,7 +92,7 @@ def test_another_run_s_folder_is_refused(tmp_path: Path) -> None:
         run(tmp_path, LineTask(), replace(CONFIG, lr=0.1))
     with pytest.raises(CheckpointError, match="--resume"):
         open_run(tmp_path, resume=False)
-    with pytest.raises(CheckpointError, match="no run to go on with"):
+    with pytest.raises(CheckpointError, match="no run to resume"):
         open_run(tmp_path / "empty", resume=True)
 
 

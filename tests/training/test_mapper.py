@@ -6,35 +6,47 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from facersa.cipher.catalogue import MAPPERS, SteeredMapper, build_mapper, load_teacher
-from facersa.errors import CheckpointError
+from facersa.cipher.catalogue import (
+    MAPPERS,
+    SteeredMapper,
+    build_mapper,
+    load_teacher,
+    mapper_card,
+)
+from facersa.errors import CheckpointError, FaceRSAError
 from facersa.generator.base import Generator
 from facersa.generator.parts import load_parser
+from facersa.generator.statistics import WStatistics
 from facersa.judges.bisenet import BiSeNet
 from facersa.judges.networks import load_identity, load_landmarks, load_lpips
+from facersa.training.critic import Painter
 from facersa.training.loop import stored_run, train
 from facersa.training.losses import LossWeights
 from facersa.training.mapper import MapperTask
-from facersa.training.painter import Painter
 from facersa.training.recipes import Recipe, mapper_preset, recipe_of
 
 QUIET = ("different", "recover_id", "recover_pixels", "code", "radius", "outliers")
 QUIET += ("landmarks", "lpips", "parts")
 
-MakeTask = Callable[[Recipe], MapperTask]
+MakeTask = Callable[..., MapperTask]
 
 
 @pytest.fixture(scope="module")
 def make_task(generator: Generator) -> MakeTask:
     teacher = load_teacher("ring")
     judges = load_identity(), load_landmarks(), load_parser(), load_lpips("alex")
-    return lambda recipe: MapperTask(generator, *judges, recipe, teacher)
+
+    def make(recipe: Recipe, seed: int = 0) -> MapperTask:
+        return MapperTask(generator, *judges, recipe, teacher, seed=seed)
+
+    return make
 
 
 @pytest.mark.slow
@@ -42,10 +54,8 @@ def make_task(generator: Generator) -> MakeTask:
 def test_a_stopped_run_resumes_to_the_same_weights(
     kind: str, make_task: MakeTask, tmp_path: Path
 ) -> None:
-    """Through both stages, refits of the surrogate, or a learned critic, included."""
+    """Through both stages, a critic that learns included."""
     config, recipe = mapper_preset("smoke", kind)
-    if recipe.weights.natural:
-        recipe = replace(recipe, latent_steps=1)  # saved when the critic knows much
 
     class Stop(Exception):
         pass
@@ -70,7 +80,8 @@ def test_a_stopped_run_resumes_to_the_same_weights(
     ).read_text()
     log = [json.loads(x) for x in (parts / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == list(range(config.steps))
-    assert "lpips" in log[-1] and "lpips" not in log[0]  # painted, and latent
+    assert "id_raw" in log[-1]  # painted
+    assert ("distillation" in log[0]) == (kind == "faithful")
     card = json.loads((parts / f"{name}.json").read_text())
     mapper = build_mapper(kind, card["settings"]["mapper"])
     weights = load_file(parts / f"{name}.safetensors")
@@ -89,8 +100,8 @@ def test_the_gpu_recipe_takes_every_group_at_each_step(
     make_task: MakeTask, tmp_path: Path
 ) -> None:
     config, recipe = mapper_preset("gpu", "faithful")
-    assert recipe.every_group and not recipe.latent_steps
-    recipe = replace(recipe, assembled=False, imitation_steps=0)
+    assert recipe.every_group
+    recipe = replace(recipe, assembled=False, distillation_steps=0)
     small = replace(config, steps=1, batch=1, pool=2)
     task = make_task(recipe)
     task.prepare(small, tmp_path)
@@ -105,7 +116,7 @@ def test_the_gpu_recipe_takes_every_group_at_each_step(
 def test_recovery_grows_to_its_full_weight(make_task: MakeTask) -> None:
     config, recipe = mapper_preset("smoke", "faithful")
     assert recipe.ramp == 0  # it starts from a mapper that recovers
-    recipe = replace(recipe, latent_steps=0, ramp=0.6)
+    recipe = replace(recipe, ramp=0.6)
     task = make_task(recipe)
     task.config = replace(config, steps=100)
     weights = [task.weights_at(step).recover_id for step in (0, 30, 60, 99)]
@@ -118,55 +129,54 @@ def test_the_critic_learns_and_the_ring_learns_from_it(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, recipe = mapper_preset("smoke", "ring")
-    recipe = replace(recipe, latent_steps=0)
     task = make_task(recipe)
     task.prepare(config, tmp_path)
     critic = task.critic
     assert (critic.mean != 0).float().mean() > 0.9 and (critic.spread != 1).all()
     torch.nn.init.normal_(critic.linear.weight)
-    told: list[Tensor] = []
-    judge = critic.loss
+    textures: list[Tensor] = []
+    critic_loss = critic.loss
 
-    def recorded(plain: Tensor, made: Tensor, r1: float) -> Tensor:
-        told.extend([plain, made])
-        return judge(plain, made, r1)
+    def recorded(plain: Tensor, encrypted: Tensor, r1: float) -> Tensor:
+        textures.extend([plain, encrypted])
+        return critic_loss(plain, encrypted, r1)
 
     monkeypatch.setattr(critic, "loss", recorded)
-    kept = LossWeights(**dict.fromkeys(QUIET, 0.0), natural=1.0)
-    task.recipe = replace(recipe, weights=kept)
+    only = LossWeights(**dict.fromkeys(QUIET, 0.0), natural=1.0)
+    task.recipe = replace(recipe, weights=only)
     loss, figures = task.loss(0, torch.Generator().manual_seed(0))
     assert loss.item() == pytest.approx(figures["natural"] + figures["critic"])
     loss.backward()
     for learned in (critic.linear.weight, *task.mapper.parameters()):
         assert learned.grad is not None and learned.grad.abs().max() > 0
-    plain, made = told
-    assert not plain.requires_grad and made.requires_grad
-    assert len(plain) == config.batch and len(made) >= 2 * config.batch
+    plain, encrypted = textures
+    assert not plain.requires_grad and encrypted.requires_grad
+    assert len(plain) == config.batch and len(encrypted) >= 2 * config.batch
     of_people = [
-        task.painter.look(task.generator.preview(ws[None]))[1] for ws in task.codes
+        task.painter.texture(task.generator.preview(ws[None]))[1] for ws in task.codes
     ]
     assert any(torch.allclose(plain, one, atol=1e-5) for one in of_people)
-    assert not any(torch.allclose(plain, one, atol=1e-5) for one in made.split(1))
+    assert not any(torch.allclose(plain, one, atol=1e-5) for one in encrypted.split(1))
 
 
 def test_a_critic_needs_an_exact_mapper(make_task: MakeTask) -> None:
     recipe = mapper_preset("smoke", "faithful")[1]
-    with pytest.raises(ValueError, match="ways back"):
+    with pytest.raises(ValueError, match="`natural` needs an exact cipher"):
         make_task(replace(recipe, weights=replace(recipe.weights, natural=1.0)))
 
 
-def test_imitation_learns_in_code_space(make_task: MakeTask, tmp_path: Path) -> None:
+def test_distillation_learns_in_code_space(make_task: MakeTask, tmp_path: Path) -> None:
     steps = 80  # the second half on codes of its own
     config, recipe = mapper_preset("smoke", "faithful")
-    recipe = replace(recipe, assembled=False, imitation_steps=steps)
-    recipe = replace(recipe, latent_steps=0, latent_batch=16)
+    recipe = replace(recipe, assembled=False, distillation_steps=steps)
+    recipe = replace(recipe, distillation_batch=16)
     task = make_task(recipe)
     task.prepare(replace(config, steps=steps, pool=32), tmp_path)
 
     def measured() -> float:
         with torch.no_grad():
-            found = [task.loss(0, torch.Generator().manual_seed(k)) for k in range(4)]
-        return float(sum(loss for loss, _ in found))
+            steps = [task.loss(0, torch.Generator().manual_seed(k)) for k in range(4)]
+        return float(sum(loss for loss, _ in steps))
 
     before = measured()
     optimizer = torch.optim.Adam(task.mapper.parameters(), lr=2e-3)
@@ -175,15 +185,15 @@ def test_imitation_learns_in_code_space(make_task: MakeTask, tmp_path: Path) -> 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        assert figures == {"imitation": loss.item()}
+        assert figures == {"distillation": loss.item()}
     assert measured() < 0.8 * before
 
 
-def test_imitation_needs_a_teacher(make_task: MakeTask) -> None:
+def test_distillation_needs_a_teacher(make_task: MakeTask) -> None:
     task = make_task(mapper_preset("smoke", "steered")[1])
     recipe = mapper_preset("cpu", "faithful")[1]
     judges = task.painter.identity, task.painter.landmarks, task.painter.parser
-    with pytest.raises(ValueError, match="pass a teacher"):
+    with pytest.raises(ValueError, match="as teacher"):
         MapperTask(task.generator, *judges, task.lpips, recipe)
     with pytest.raises(ValueError, match="pass a ring"):
         MapperTask(task.generator, *judges, task.lpips, recipe, SteeredMapper())
@@ -197,3 +207,56 @@ def test_a_bisenet_of_the_user_parses_the_picture(generator: Generator) -> None:
     assert view.parts is not None and view.parts.shape == (1, 19, 64, 64)
     again = painter.parser(view.picture)
     torch.testing.assert_close(view.parts, again, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", MAPPERS)
+def test_initial_weights_depend_on_the_seed_alone(
+    kind: str, make_task: MakeTask
+) -> None:
+    """And drawing them leaves the caller's random numbers as they were."""
+    recipe = mapper_preset("cpu", kind)[1]
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    first = make_task(recipe).mapper.state_dict()
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(8)
+    again, other = make_task(recipe), make_task(recipe, seed=1)
+    assert all(torch.equal(v, first[k]) for k, v in again.mapper.state_dict().items())
+    differs = {k for k, v in other.mapper.state_dict().items() if (v != first[k]).any()}
+    assert "converter.first.weight" in differs if kind == "faithful" else differs
+    torch.manual_seed(0)  # as the shipped weights began
+    shipped = build_mapper(kind, recipe.options).state_dict()
+    assert all(torch.equal(v, first[k]) for k, v in shipped.items())
+
+
+def test_any_generator_with_a_preview_will_do(
+    generator: Generator, tmp_path: Path
+) -> None:
+    """Without a parser nothing of its inside is used."""
+    names = ("preview", "map", "sample", "num_ws", "w_dim", "w_avg")
+    names += ("truncate", "broadcast")
+    other = SimpleNamespace(**{name: getattr(generator, name) for name in names})
+    config, recipe = mapper_preset("smoke", "ring")
+    judges = load_identity(), load_landmarks(), None, load_lpips("alex")
+    task = MapperTask(
+        other,  # type: ignore[arg-type]
+        *judges,
+        recipe,
+        statistics=WStatistics.load(),
+    )
+    task.prepare(config, tmp_path)
+    _, figures = task.loss(0, torch.Generator().manual_seed(0))
+    assert figures["landmarks"] > 0 and "parts" not in figures
+
+
+def test_a_misspelt_preset_or_mapper_is_an_error() -> None:
+    with pytest.raises(FaceRSAError, match="smoke, cpu, gpu; got 'gpus'"):
+        mapper_preset("gpus", "ring")
+    with pytest.raises(FaceRSAError, match="steered, ring, faithful; got 'rings'"):
+        mapper_preset("cpu", "rings")
+
+
+@pytest.mark.parametrize("kind", MAPPERS)
+def test_the_recipe_of_the_shipped_weights_can_be_read(kind: str) -> None:
+    recipe = recipe_of(mapper_card(kind)["settings"])
+    assert recipe.mapper == kind

@@ -1,4 +1,4 @@
-"""Tests of what training draws and of the first lesson of a mapper."""
+"""Tests of the passwords that training draws, and of distillation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from facersa.cipher.modulation import ModulationMapper
 from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics, whitening
 from facersa.training.chains import altered_codes, fresh_codes, summed_codes
-from facersa.training.imitation import imitation_loss
+from facersa.training.distillation import distillation_loss
 
 
 def test_fresh_codes_are_bits() -> None:
@@ -31,10 +31,10 @@ def test_half_of_the_sums_are_passwords() -> None:
 def test_wrong_passwords_always_differ() -> None:
     rng = torch.Generator().manual_seed(0)
     code = fresh_codes(1, 500, 16, rng)[0]
-    turned = (altered_codes(code, rng) != code).sum(1)
-    assert turned.min() == 1
-    assert 0.4 < (turned == 1).float().mean() < 0.7
-    assert turned.max() > 5
+    flipped = (altered_codes(code, rng) != code).sum(1)
+    assert flipped.min() == 1
+    assert 0.4 < (flipped == 1).float().mean() < 0.7
+    assert flipped.max() > 5
 
 
 def test_whitened_codes_have_unit_variance(generator: Generator) -> None:
@@ -55,7 +55,7 @@ def test_the_teacher_itself_makes_no_error(generator: Generator) -> None:
 
     def loss(mapper: SteeredMapper | ModulationMapper) -> float:
         rng = torch.Generator().manual_seed(1)
-        return float(imitation_loss(mapper, teacher, ws, axes, rng))
+        return float(distillation_loss(mapper, teacher, ws, axes, rng))
 
     assert loss(teacher) < 1e-8
     idle = SteeredMapper().requires_grad_(False)
@@ -74,17 +74,17 @@ def test_own_codes_are_corrected_towards_the_plain_person(
 
     def loss(mapper: RingMapper, own: bool) -> float:
         rng = torch.Generator().manual_seed(1)
-        return float(imitation_loss(mapper, teacher, ws, axes, rng, own=own))
+        return float(distillation_loss(mapper, teacher, ws, axes, rng, own=own))
 
-    assert loss(teacher, own=True) < 1e-8  # exact: its own codes are the lesson's
+    assert loss(teacher, own=True) < 1e-8  # exact: its own codes are the targets
     late = RingMapper().requires_grad_(False)
     late.load_state_dict(teacher.state_dict())
     late.angles *= 0.9  # turns too little, each time
     assert loss(late, own=True) > 1.5 * loss(late, own=False) > 0
 
 
-def test_longer_sums_are_part_of_the_lesson_where_asked(generator: Generator) -> None:
-    """A pupil that is right up to sums of four and wrong beyond them."""
+def test_longer_sums_are_learnt_on_request(generator: Generator) -> None:
+    """A student that is right up to sums of four and wrong beyond them."""
     torch.manual_seed(0)
     teacher = RingMapper().requires_grad_(False)
     _, axes = whitening(WStatistics.load(), torch.device("cpu"))
@@ -96,11 +96,11 @@ def test_longer_sums_are_part_of_the_lesson_where_asked(generator: Generator) ->
         def forward(self, ws: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
             return super().forward(ws, code.clamp(-2, 2))
 
-    pupil = Bounded().requires_grad_(False)
-    pupil.load_state_dict(teacher.state_dict())
+    student = Bounded().requires_grad_(False)
+    student.load_state_dict(teacher.state_dict())
 
     def loss(most: int) -> float:
         rng = torch.Generator().manual_seed(1)
-        return float(imitation_loss(pupil, teacher, ws, axes, rng, most=most))
+        return float(distillation_loss(student, teacher, ws, axes, rng, most=most))
 
     assert loss(4) < 1e-8 < 1e-3 < loss(12)
