@@ -22,11 +22,10 @@ from facersa.generator.statistics import WStatistics
 MEASURED = range(0, 10_000)  # figures at the end of a training; pictures of the book
 EVALUATED = range(10_000, 900_000)  # ``evaluate``, ``localise`` and ``ablate``
 FITTED = range(900_000, 1_000_000)  # the table of the compact code
-TRAINED = range(1_000_000, 1_500_000)  # pools of training; first of all, the parser's
-SURROGATE = range(1_500_000, 7_000_000)  # trained on too: what the surrogate learns
+TRAINED = range(1_000_000, 7_000_000)  # pools of training; first of all, the parser's
 CALIBRATED = range(7_000_000, 8_000_000)  # strangers who set the scales of the judges
 
-RANGES = (MEASURED, EVALUATED, FITTED, TRAINED, SURROGATE, CALIBRATED)
+RANGES = (MEASURED, EVALUATED, FITTED, TRAINED, CALIBRATED)
 
 Stratum = Literal["W", "row-mixed"]
 
@@ -55,11 +54,6 @@ def evaluated_seeds(seed: int, count: int) -> range:
 def training_seeds(seed: int, pool: int) -> range:
     """The ``pool`` seeds of ``TRAINED`` for a training with ``seed``, of its own."""
     return _seeds(TRAINED.start + seed * pool, pool, TRAINED)
-
-
-def surrogate_seeds(part: int, count: int) -> range:
-    """The ``count`` seeds of one part of the surrogate's pool."""
-    return _seeds(SURROGATE.start + part * count, count, SURROGATE)
 
 
 def sample_stratum(
@@ -101,7 +95,7 @@ def varied_codes(generator: Generator, count: int, seed: int) -> Tensor:
     photographs do. Truncation is uniform in [0.5, 1].
     """
     codes = []
-    for one in _seeds(seed, count, MEASURED, TRAINED, SURROGATE):
+    for one in _seeds(seed, count, MEASURED, TRAINED):
         rng = torch.Generator().manual_seed(one)
         z = torch.randn(2 + generator.num_ws, generator.w_dim, generator=rng)
         kind, psi, cut = torch.rand(3, generator=rng).tolist()

@@ -21,14 +21,12 @@ from facersa.people import (
     FITTED,
     MEASURED,
     RANGES,
-    SURROGATE,
     TRAINED,
     draw_noise,
     draw_people,
     evaluated_seeds,
     people,
     sample_stratum,
-    surrogate_seeds,
     training_codes,
     training_seeds,
     varied_codes,
@@ -44,7 +42,6 @@ def test_the_seeds_of_seed_0_are_those_of_the_shipped_weights() -> None:
     """And of the committed results."""
     assert evaluated_seeds(0, 64) == range(10_000, 10_128)
     assert training_seeds(0, 12_000) == range(1_000_000, 1_012_000)
-    assert surrogate_seeds(3, 50) == range(1_500_150, 1_500_200)
     assert CALIBRATED.start == 7_000_000
     assert {910_000, 911_000 + 23} <= set(FITTED)
     parser = inspect.signature(fit_parser).parameters
@@ -65,7 +62,6 @@ def test_trainings_with_other_seeds_draw_other_people(pool: int) -> None:
         lambda: training_seeds(25, 20_000),
         lambda: training_seeds(-1, 10),
         lambda: training_seeds(0, 0),
-        lambda: surrogate_seeds(110_000, 50),
         lambda: evaluated_seeds(0, 450_000),
         lambda: evaluated_seeds(7000, 64),
         lambda: people(made_up_generator(), "row-mixed", 0.7, 64, seed=7000),
@@ -79,7 +75,7 @@ def test_trainings_with_other_seeds_draw_other_people(pool: int) -> None:
         ),
         lambda: varied_codes(made_up_generator(), 1, EVALUATED.start),
         lambda: training_codes(made_up_generator(), 1, FITTED.start),
-        lambda: varied_codes(made_up_generator(), 1, SURROGATE.stop),
+        lambda: varied_codes(made_up_generator(), 1, TRAINED.stop),
     ],
 )
 def test_nobody_is_drawn_outside_a_range(draw: Any) -> None:

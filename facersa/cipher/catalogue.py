@@ -162,11 +162,42 @@ def load_cipher(
             raise FaceRSAError(f"the {name} cipher has no weights to load from a file.")
         if num_bits is not None:
             settings["num_bits"] = num_bits
-        return _placed(build_cipher(name, settings, statistics), device)
+        cipher: Cipher = build_cipher(name, settings, statistics)
+        return cipher.to(device) if isinstance(cipher, nn.Module) else cipher
+    cipher = load_learned(name, weights, statistics=statistics, device=device)
+    if num_bits not in (None, cipher.num_bits):
+        raise PasswordError(
+            f"the {name} cipher takes codes of {cipher.num_bits} bits, got {num_bits}; "
+            "use those, or the rotation cipher."
+        )
+    return cipher
+
+
+def build_learned(
+    name: str, settings: Settings | None = None, statistics: WStatistics | None = None
+) -> LearnedCipher:
+    """A learned cipher with random weights, to be trained; else as ``build_cipher``."""
+    cipher = build_cipher(name, settings, statistics)
+    if not isinstance(cipher, LearnedCipher):
+        raise FaceRSAError(f"the {name} cipher has no weights; use one of {LEARNED}.")
+    return cipher
+
+
+def load_learned(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    statistics: WStatistics | None = None,
+    device: str | torch.device = "cpu",
+) -> LearnedCipher:
+    """A learned cipher with its weights, frozen; arguments as for ``load_cipher``.
+
+    Raises:
+        AssetError: the weights are missing, damaged or another cipher's.
+    """
     card, tensors = model_card(name, weights), _tensors(name, weights)
     try:
-        cipher = build_cipher(name, card["settings"]["mapper"], statistics)
-        assert isinstance(cipher, LearnedCipher)
+        cipher = build_learned(name, card["settings"]["mapper"], statistics)
         cipher.load_state_dict({k: value.float() for k, value in tensors.items()})
     except (FaceRSAError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
@@ -174,12 +205,7 @@ def load_cipher(
             f"{weights or 'the shipped file'} does not hold weights of the {name} "
             f"cipher ({reason}); pass the file and card that training wrote."
         ) from error
-    if num_bits not in (None, cipher.num_bits):
-        raise PasswordError(
-            f"the {name} cipher takes codes of {cipher.num_bits} bits, got {num_bits}; "
-            "use those, or the rotation cipher."
-        )
-    return _placed(cipher, device)
+    return cipher.to(device).eval().requires_grad_(False)
 
 
 def model_card(name: str, weights: str | Path | None = None) -> dict[str, Any]:
@@ -311,9 +337,3 @@ def _tensors(name: str, weights: str | Path | None) -> dict[str, torch.Tensor]:
         raise AssetError(
             f"{weights or name} is not a safetensors file of weights ({error})."
         ) from error
-
-
-def _placed(cipher: Cipher, device: str | torch.device) -> Cipher:
-    if isinstance(cipher, nn.Module):
-        cipher.to(device).eval().requires_grad_(False)
-    return cipher

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facersa.cipher.base import Cipher
-from facersa.cipher.catalogue import ExactMapper, Mapper, build_mapper, fingerprint
+from facersa.cipher.base import Cipher, LearnedCipher
+from facersa.cipher.catalogue import build_learned, fingerprint
 from facersa.evaluation.properties import property_codes
 from facersa.evaluation.results import Key, head, rows
 from facersa.generator.base import Generator
@@ -73,7 +73,7 @@ class Copying:
     name = "ablation"
 
     def __init__(
-        self, mapper: Mapper, generator: Generator, teacher: ExactMapper
+        self, mapper: LearnedCipher, generator: Generator, teacher: LearnedCipher
     ) -> None:
         self.module: nn.Module = mapper
         self.product: nn.Module = mapper
@@ -143,7 +143,7 @@ def picture_figures(
 
 def ablate(
     generator: Generator,
-    teacher: ExactMapper,
+    teacher: LearnedCipher,
     *,
     steps: int = 1500,
     n: int = 16,
@@ -174,7 +174,7 @@ def ablate(
     values: dict[Key, list[float]] = {}
     for name, options in variants.items():
         torch.manual_seed(seed)  # every variant starts from the same draw
-        mapper = build_mapper("faithful", options).to(generator.w_avg.device)
+        mapper = build_learned("faithful", options).to(generator.w_avg.device)
         with tempfile.TemporaryDirectory() as folder:
             task = Copying(mapper, generator, teacher)
             train(task, config, Path(folder), progress=progress)

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from facersa.cipher.catalogue import ExactMapper, Mapper
+from facersa.cipher.base import LearnedCipher
 
 Group = Literal["single", "sequential", "associated"]  # of losses
 
@@ -20,7 +20,7 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 
 
 def named_codes(
-    mapper: Mapper,
+    mapper: LearnedCipher,
     ws: Tensor,
     groups: Collection[Group],
     pairs: int,
@@ -42,7 +42,7 @@ def named_codes(
         "single" adds "Ie2", "Ie1d'" and "Ie1d1", "sequential" "I^0" to "I^2m", and
         "associated" "chained" and "direct".
     """
-    exact = isinstance(mapper, ExactMapper)
+    exact = mapper.exact
     e = fresh_codes(pairs, len(ws), mapper.num_bits, rng).to(ws)
     wrong, other = altered_codes(e[0], rng), altered_codes(e[0], rng)
     first, last = sorted(torch.randperm(pairs + 1, generator=rng)[:2].tolist())

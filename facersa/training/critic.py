@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facersa.generator.mobile_stylegan import PREVIEW_BLOCKS, Generator, fast_on_cuda
+from facersa.generator.base import Generator, fast_on_cuda
+from facersa.generator.mobile_stylegan import PREVIEW_BLOCKS, MobileStyleGAN
 from facersa.generator.parts import BLOCKS as PARSED_BLOCKS
 from facersa.generator.parts import GeneratorParser
 from facersa.judges.bisenet import BiSeNet
@@ -119,6 +120,7 @@ class Painter:
         if not isinstance(self.parser, GeneratorParser):
             picture = self.generator.preview(ws)
             return picture, None if self.parser is None else self.parser(picture)
+        assert isinstance(self.generator, MobileStyleGAN)
         synthesis = self.generator.synthesis
         x = features = synthesis.features(ws, PARSED_BLOCKS)
         for i in range(PARSED_BLOCKS, PREVIEW_BLOCKS):

@@ -11,13 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from facersa.cipher.catalogue import ExactMapper, Mapper
+from facersa.cipher.base import LearnedCipher
 from facersa.training.chains import MOST, fresh_codes, sum_of_first
 
 
 def distillation_loss(
-    student: Mapper,
-    teacher: ExactMapper,
+    student: LearnedCipher,
+    teacher: LearnedCipher,
     ws: Tensor,
     axes: Tensor,
     rng: torch.Generator,
@@ -51,8 +51,8 @@ def distillation_loss(
     code = sum_of_first(e[most:], torch.where(single, 1, now))
     code = torch.where(undo & ~single & (done > 0), -before, code)
     with torch.no_grad():
-        target = teacher.lesson(ws, before + code)
-        start = ws if own else teacher.lesson(ws, before)
+        target = teacher.without_context(ws, before + code)
+        start = ws if own else teacher.without_context(ws, before)
         for k in range(most if own else 0):
             start = torch.where(done[..., None] > k, student(start, e[k]), start)
     error = (student(start, code) - target)[:, list(student.layers)]

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from facersa.cipher.catalogue import ExactMapper, Mapper, RingMapper, build_mapper
+from facersa.cipher.base import LearnedCipher
+from facersa.cipher.catalogue import build_learned
 from facersa.cipher.modulation import ModulationMapper
+from facersa.cipher.ring import RingMapper
 from facersa.generator.base import Generator
 from facersa.generator.openvino import Renderer
 from facersa.generator.parts import GeneratorParser
@@ -73,7 +75,7 @@ class MapperTask:
         parser: GeneratorParser | BiSeNet | None,
         lpips: Distance,
         recipe: Recipe,
-        teacher: ExactMapper | None = None,
+        teacher: LearnedCipher | None = None,
         *,
         statistics: WStatistics | None = None,
         seed: int = 0,
@@ -93,10 +95,10 @@ class MapperTask:
         self.device = generator.w_avg.device
         self.name = f"mapper_{recipe.mapper}"
         with seeded(seed):
-            self.mapper: Mapper = build_mapper(recipe.mapper, recipe.options)
+            self.mapper = build_learned(recipe.mapper, recipe.options, statistics)
             self.reader = PasswordReader(self.mapper.num_bits)
             self.critic = Critic()
-        self.exact = isinstance(self.mapper, ExactMapper)
+        self.exact = self.mapper.exact
         if recipe.weights.natural and not self.exact:
             raise ValueError(  # the critic would take decrypted people for encrypted
                 "`natural` needs an exact cipher; set its weight to 0 for this one."
@@ -117,7 +119,7 @@ class MapperTask:
     @property
     def settings(self) -> dict[str, Any]:
         """The recipe and the mapper's own settings, for checkpoint and card."""
-        return {"recipe": asdict(self.recipe), "mapper": asdict(self.mapper.config)}
+        return {"recipe": asdict(self.recipe), "mapper": dict(self.mapper.settings)}
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Draw the people; set first directions or weights, and the critic's scale."""
