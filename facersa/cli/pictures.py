@@ -300,7 +300,8 @@ def decrypt(
         done = engine.decrypt(data, secrets, face=number, from_pixels=from_pixels)
         data = done.data
     write_atomic(path, data)
-    _say_written(path, f"encrypted faces found: {len(faces)}", numbers, "decrypted", ciphers)
+    found = f"encrypted faces found: {len(faces)}"
+    _say_written(path, found, numbers, "decrypted", ciphers)
 
 
 @command("pair")
