@@ -64,7 +64,7 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
         "are 5-8]",
     ),
     "kappa": ("X", "how far the rotation pushes away from the person  [default: 0.15]"),
-    "generator": ("FILE", "a StyleGAN2-FFHQ or e4e checkpoint of your own"),
+    "generator": ("FILE", "a StyleGAN2 or e4e checkpoint  [default: MobileStyleGAN]"),
     "bisenet": ("FILE", "a BiSeNet checkpoint of your own that parses faces"),
     "arcface": ("FILE", "an ArcFace ONNX network of your own, as one more judge"),
     "from_pixels": (None, "read the watermark: for a JPEG, a smaller copy, no chunk"),

@@ -40,9 +40,8 @@ def _head(options: TrainOptions) -> tuple[Task, TrainConfig]:
     from facersa.training.loop import PRESETS
     from facersa.training.preview import HeadTask
 
-    device = options.device
-    task = HeadTask(load_generator(device), load_identity(device))
-    return task, options.config(PRESETS[options.preset])
+    device, config = options.device, options.config(PRESETS[options.preset])
+    return HeadTask(load_generator(device), load_identity(device)), config
 
 
 def _encoder(options: TrainOptions) -> tuple[Task, TrainConfig]:
@@ -50,13 +49,13 @@ def _encoder(options: TrainOptions) -> tuple[Task, TrainConfig]:
     from facersa.training.encoder import EncoderTask
     from facersa.training.recipes import encoder_preset, encoder_recipe_of
 
-    device = options.device
     preset, recipe = encoder_preset(options.preset)
+    device, config = options.device, options.config(preset)
     if options.stored:
         recipe = encoder_recipe_of(options.stored[1])
     generator = open_generator(options.generator, device)
     identity, lpips = load_identity(device), load_lpips("alex", device)
-    return EncoderTask(generator, identity, lpips, recipe), options.config(preset)
+    return EncoderTask(generator, identity, lpips, recipe), config
 
 
 def _mapper(options: TrainOptions) -> tuple[Task, TrainConfig]:
@@ -67,20 +66,21 @@ def _mapper(options: TrainOptions) -> tuple[Task, TrainConfig]:
     from facersa.training.mapper import MapperTask
     from facersa.training.recipes import mapper_preset, recipe_of
 
-    device, file = options.device, options.bisenet
     preset, recipe = mapper_preset(options.preset, options.cipher)
+    device, config = options.device, options.config(preset)
     if options.stored:
         recipe = recipe_of(options.stored[1])
+    bisenet = options.bisenet
     task = MapperTask(
         open_generator(options.generator, device),
         load_identity(device),
         load_landmarks(device),
-        load_bisenet(file, device) if file else load_parser(device),
+        load_bisenet(bisenet, device) if bisenet else load_parser(device),
         load_lpips("alex", device),
         recipe,
         load_teacher(recipe.teacher, device) if recipe.imitation_steps else None,
     )
-    return task, options.config(preset)
+    return task, config
 
 
 def _rotation(options: TrainOptions, folder: Path) -> Path:
