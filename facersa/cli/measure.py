@@ -166,7 +166,7 @@ def _inversions(
     n: int,
     seed: int,
     psi: float,
-    stratum: str,
+    stratum: Stratum,
     **judges: Any,
 ) -> dict[str, Any]:
     from facersa.evaluation.inversions import fidelity
