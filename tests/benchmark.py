@@ -29,7 +29,7 @@ import torch
 from live_kernel import LiveKernel
 
 from facersa.assets import registry as assets
-from facersa.cipher.catalogue import load_teacher
+from facersa.cipher.catalogue import load_learned
 from facersa.figures.live import REST
 from facersa.generator.base import fast_on_cuda
 from facersa.generator.load import load_generator
@@ -155,7 +155,7 @@ def training() -> dict[str, list[float]]:
         config, recipe = mapper_preset("gpu" if device == "cuda" else "cpu", kind)
         copied = recipe.distillation_batch if stage == "distillation" else 0
         recipe = replace(recipe, distillation_steps=10**6 if copied else 0)
-        teacher = load_teacher(recipe.teacher, device) if copied else None
+        teacher = load_learned(recipe.teacher, device=device) if copied else None
         task = MapperTask(*networks, recipe, teacher)
         with tempfile.TemporaryDirectory() as folder:
             task.prepare(replace(config, batch=batch, pool=100), Path(folder))

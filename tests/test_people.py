@@ -59,7 +59,7 @@ def test_trainings_with_other_seeds_draw_other_people(pool: int) -> None:
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: training_seeds(25, 20_000),
+        lambda: training_seeds(300, 20_000),
         lambda: training_seeds(-1, 10),
         lambda: training_seeds(0, 0),
         lambda: evaluated_seeds(0, 450_000),

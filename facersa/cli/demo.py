@@ -1,31 +1,52 @@
-"""The main job in one go: a photograph is encrypted and brought back.
-
-Also prints what the judges say of every step, and leaves a contact sheet.
-"""
+"""The commands for a first try: ``fetch``, and ``demo``, the main job in one go."""
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from torch import Tensor
+import click
 
-from facersa.cipher.password import Secrets
-from facersa.figures.sheets import contact_sheet
-from facersa.files import write_atomic
-from facersa.inversion.search import project_config
-from facersa.judges.panel import Panel
-from facersa.photo.images import from_uint8, save_png
-from facersa.pipeline import FaceRSA
+from facersa.cli.parser import command
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PASSWORD, WRONG = "correct horse battery staple", "correct horse battery stable"
 
 
+@command("fetch")
+def fetch(licences: bool = False) -> None:
+    """Download and verify all pretrained files; list their terms."""
+    from facersa.assets import registry
+
+    if not licences:
+        registry.fetch_all()
+    click.echo(registry.licences())
+    if not licences:
+        click.echo(f"\nAll files are in {registry.cache_folder()}.")
+
+
+@command("demo", "photo")
+def demo(photo: str | None = None, *, output: str, steps: int | None = None) -> None:
+    """Encrypt a face, decrypt it, and leave pictures of every step.
+
+    PHOTO is a photograph of yours; without it, a public-domain one.
+    """
+    from facersa.photo.images import load_image
+
+    picture = load_image(photo) if photo else demo_photo()
+    Path(output).mkdir(parents=True, exist_ok=True)
+    run_demo(Path(output), picture, steps=steps)
+
+
 def demo_photo() -> Tensor:
     """Eileen Collins, NASA, public domain: (1, 3, 512, 512), from scikit-image."""
+    import numpy as np
     from skimage import data
+
+    from facersa.photo.images import from_uint8
 
     return from_uint8(np.asarray(data.astronaut()))
 
@@ -41,18 +62,25 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
     Raises:
         FaceRSAError: as ``FaceRSA`` does.
     """
+    from facersa.cipher.password import Secrets
+    from facersa.figures.sheets import contact_sheet
+    from facersa.files import write_atomic
+    from facersa.inversion.search import project_config
+    from facersa.judges.panel import Panel
+    from facersa.photo.images import save_png
+    from facersa.pipeline import FaceRSA
+
     start = time.perf_counter()
     engine = FaceRSA()
     inversion = engine.invert(picture, config=project_config(steps))
     _say(start, "inverted")
     inverted = engine.renderer.full(inversion.ws)
     encrypted = engine.encrypt(inversion, Secrets((PASSWORD,)))
-    write_atomic(folder / "encrypted.png", encrypted.data)
-    sealed = (folder / "encrypted.png").read_bytes()
-    decrypted = engine.decrypt(sealed, Secrets((PASSWORD,)))
-    wrong = engine.decrypt(sealed, Secrets((WRONG,)))
+    decrypted = engine.decrypt(encrypted.data, Secrets((PASSWORD,)))
+    wrong = engine.decrypt(encrypted.data, Secrets((WRONG,)))
     save_png(picture, folder / "photo.png")
     save_png(inverted, folder / "inversion.png")
+    write_atomic(folder / "encrypted.png", encrypted.data)
     write_atomic(folder / "decrypted.png", decrypted.data)
     write_atomic(folder / "wrong.png", wrong.data)
     _say(start, "encrypted and decrypted")
@@ -62,11 +90,10 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
         "encrypted": encrypted.face,
         "decrypted": decrypted.face,
         "wrong password": wrong.face,
-        "encrypted, in the photo": _square(encrypted.image),
     }
     panel = Panel()
-    reports = {name: panel.report(face) for name, face in list(faces.items())[:5]}
-    print("identity, 1 = the same picture, 0 = a stranger (training / held-out judge):")
+    reports = {name: panel.report(face) for name, face in faces.items()}
+    click.echo("identity, 1: the same picture, 0: strangers (training/held-out judge):")
     for first, second in (
         ("photograph", "inversion"),
         ("inversion", "encrypted"),
@@ -74,24 +101,24 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
         ("inversion", "wrong password"),
         ("encrypted", "wrong password"),
     ):
-        found = panel.identity_figures(reports[first], reports[second], "W", 1.0)
-        print(
-            f"  {first} ~ {second}: {found['id', 'train']:.3f} / "
-            f"{found['id', 'heldout']:.3f}"
-        )
-    pixels = panel.pixel_figures(inverted, decrypted.face)
-    print(f"decrypted against inversion: PSNR {pixels['psnr', None]:.1f} dB on [0, 1]")
+        figures = panel.identity_figures(reports[first], reports[second], "W", 1.0)
+        train, heldout = figures["id", "train"], figures["id", "heldout"]
+        click.echo(f"  {first} ~ {second}: {train:.3f} / {heldout:.3f}")
+    psnr = panel.pixel_figures(inverted, decrypted.face)["psnr", None]
+    click.echo(f"decrypted against inversion: PSNR {psnr:.1f} dB on [0, 1]")
+    faces["encrypted, in the photo"] = _square(encrypted.image)
     sheet = contact_sheet(list(faces.values()), list(faces))
     save_png(sheet, folder / "contact_sheet.png")
     _say(start, f"done; look at {folder / 'contact_sheet.png'}")
 
 
 def _square(image: Tensor) -> Tensor:
+    """The middle square of a picture (1, 3, H, W)."""
     height, width = image.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     return image[:, :, top : top + side, left : left + side]
 
 
-def _say(start: float, what: str) -> None:
-    print(f"[{time.perf_counter() - start:6.1f} s] {what}", file=sys.stderr)
+def _say(start: float, text: str) -> None:
+    click.echo(f"[{time.perf_counter() - start:6.1f} s] {text}", err=True)

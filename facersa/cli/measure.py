@@ -1,161 +1,236 @@
-"""The commands that measure and train: ``compare``, ``evaluate``, ``train``, more."""
+"""The commands that measure: ``compare``, ``evaluate``, ``localise``, ``ablate``."""
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from json import dumps
 from typing import TYPE_CHECKING, Any
 
-from facersa.cli.pictures import engine_of
-from facersa.files import check_output
+import click
+
+from facersa.cli.parser import (
+    Stratum,
+    build_engine,
+    command,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from facersa.cipher.catalogue import Mapper
-    from facersa.cipher.rotation import RotationCipher
-
-
-def show_compare(options: argparse.Namespace) -> None:
-    """Say how alike two pictures are."""
-    from facersa.evaluation.compare import compare
+    from facersa.generator.base import Generator
     from facersa.judges.panel import Panel
+
+MEANINGS = {
+    "id_train": "identity by the training judge: 1 the same picture, 0 strangers",
+    "id_heldout": "identity by the held-out judge",
+    "id_arcface": "raw cosine of your own network",
+    "lpips": "perceptual distance of the pictures, 0 equal",
+    "mse": "mean square error of the pixels on [0, 1]",
+    "psnr": "in dB; 30 is close, 40 hard to see",
+    "ssim": "structural similarity, 1 equal",
+    "landmarks": "distance of the landmarks, 0 equal",
+    "pose": "cosine of the head poses, 1 equal",
+    "expression": "similarity of the expressions, 1 equal",
+}
+
+ALIKE = ((0.02, "look equal"), (0.15, "are much alike"), (0.4, "are somewhat alike"))
+
+
+def load_panel(arcface: str | None) -> Panel:
+    """All judges, and the user's own network if one was given."""
+    from facersa.judges.panel import Panel
+
+    settings: dict[str, Any] = {"arcface": arcface} if arcface else {}
+    return Panel(**settings)
+
+
+@command("compare", "first", "second")
+def show_compare(
+    first: str, second: str, json: bool = False, arcface: str | None = None
+) -> None:
+    """Measure how alike two pictures of one size are.
+
+    Identity, landmarks, pose and expression are those of the face at the place where
+    the FIRST picture shows one.
+    """
+    from facersa.evaluation.compare import compare
     from facersa.photo.images import load_image
 
-    first, second = load_image(options.first), load_image(options.second)
-    figures = compare(first, second, Panel())
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:<12} {'no face' if value is None else f'{value:.4f}'}")
+    figures = compare(load_image(first), load_image(second), load_panel(arcface))
+    if json:
+        click.echo(dumps(figures))
+        return
+    click.echo(verdict(figures))
+    for name, value in figures.items():
+        shown = "no face" if value is None else f"{value:.4f}"
+        click.echo(f"{name:<12} {shown:>8}  {MEANINGS.get(name, '')}".rstrip())
 
 
-def run_evaluate(options: argparse.Namespace) -> None:
-    """Measure a cipher, its ways from pixels, or inversions."""
+def verdict(figures: Mapping[str, float | None]) -> str:
+    """Two lines in words: whether it is one person, and how alike the pictures are.
+
+    Each judge says "the same person" above its own threshold, which 1 % of pairs of
+    different people exceed.
+    """
     import torch
 
-    from facersa.evaluation.properties import evaluate
-    from facersa.evaluation.results import table
-    from facersa.evaluation.robustness import from_pixels
+    from facersa.judges.calibration import calibration
+
+    same = set()
+    for judge in ("train", "heldout"):
+        scale, identity = calibration(judge), figures[f"id_{judge}"]
+        threshold = float(scale.identity(torch.tensor(scale.threshold)))
+        same.add(None if identity is None else identity > threshold)
+    if same == {True}:
+        person = "the same person, by both judges"
+    elif same == {False}:
+        person = "somebody else, by both judges"
+    elif None in same:
+        person = "cannot tell whether it is the same person: a judge found no face"
+    else:
+        person = "cannot tell whether it is the same person: the judges disagree"
+    distance = figures["lpips"] or 0.0
+    alike = next((text for most, text in ALIKE if distance <= most), "are different")
+    return f"{person}\nthe pictures {alike}"
+
+
+@command("evaluate")
+def run_evaluate(
+    *,
+    from_pixels: bool = False,
+    inversion: bool = False,
+    photo: tuple[str, ...] = (),
+    n: int = 64,
+    seed: int = 0,
+    psi: float = 0.85,
+    stratum: Stratum = "W",
+    fit: int = 0,
+    bits: int | None = None,
+    cipher: str | None = None,
+    weights: str | None = None,
+    layers: tuple[int, ...] | None = None,
+    kappa: float | None = None,
+    generator: str | None = None,
+    arcface: str | None = None,
+    json: str | None = None,
+) -> None:
+    """Measure the properties (a) to (h) of a cipher, by two judges of identity."""
+    import torch
+
+    from facersa.cipher.catalogue import label
+    from facersa.evaluation import properties, robustness
+    from facersa.files import check_output
+    from facersa.generator.load import load_generator
     from facersa.photo.images import load_image
 
-    output = check_output(options.json) if options.json else None
-    photos = [load_image(path) for path in options.photo]
-    if options.inversion:
-        result = _inversions(options, photos)
-        _report(result, table(result), output)
+    if inversion:
+        settings = "cipher weights layers kappa bits from_pixels fit"
+        refuse("--inversion measures no cipher", *settings.split())
+    elif from_pixels:
+        refuse("--from-pixels uses codes of the cipher's own length", "bits")
+    else:
+        refuse("only --from-pixels fits codes", "fit")
+    if photo:
+        unused = ["seed"] if inversion else []
+        refuse("--photo replaces generated people", "n", "psi", "stratum", *unused)
+    if json:
+        check_output(json)
+    photos = [load_image(path) for path in photo]
+    people: dict[str, Any] = {"n": n, "seed": seed, "psi": psi, "stratum": stratum}
+    judges: dict[str, Any] = {"panel": load_panel(arcface)} if arcface else {}
+    if inversion:
+        report(_inversions(load_generator(generator), photos, **people | judges), json)
         return
-    engine = engine_of(options)
-    cipher = engine.cipher(options.bits)
-    inversions = [engine.invert(photo) for photo in photos] or None
-    if options.from_pixels:
-        result = from_pixels(
-            engine,
-            name=_describe(cipher),
-            n=options.n,
-            seed=options.seed,
-            stratum="W" if photos else options.stratum,
-            psi=1.0 if photos else options.psi,
-            inversions=inversions,
-            fits=options.fit,
-        )
-        _report(result, table(result), output)
-        return
-    codes = torch.cat([i.ws for i in inversions]) if inversions else None
-    result = evaluate(
-        cipher,
-        engine.generator,
-        name=_describe(cipher),
-        num_bits=cipher.num_bits,
-        codes=codes,
-        n=options.n,
-        seed=options.seed,
-        stratum="W" if photos else options.stratum,
-        psi=1.0 if photos else options.psi,
-        layers=cipher.layers,
+    engine = build_engine(
+        generator, cipher=cipher, weights=weights, layers=layers, kappa=kappa
     )
-    _report(result, table(result), output)
+    measured = engine.cipher(bits)
+    inversions = [engine.invert(picture) for picture in photos] or None
+    how = people | judges | {"name": label(measured)}
+    if inversions:
+        how["psi"] = 1.0
+    if from_pixels:
+        how |= {"inversions": inversions, "fits": fit}
+        report(robustness.from_pixels(engine, **how), json)
+        return
+    if inversions:
+        how["codes"] = torch.cat([found.ws for found in inversions])
+    how |= {"num_bits": measured.num_bits, "layers": measured.layers}
+    report(properties.evaluate(measured, engine.generator, **how), json)
 
 
 def _inversions(
-    options: argparse.Namespace, photos: Sequence[Tensor]
+    generator: Generator,
+    photos: Sequence[Tensor],
+    *,
+    n: int,
+    seed: int,
+    psi: float,
+    stratum: Stratum,
+    **judges: Any,
 ) -> dict[str, Any]:
     from facersa.evaluation.inversions import fidelity
-    from facersa.generator.mobile_stylegan import load_generator
     from facersa.generator.openvino import Renderer
     from facersa.inversion.inverter import Inverter
     from facersa.people import people
     from facersa.photo.align import align
 
-    generator = load_generator()
+    inverter = Inverter(generator)
     if photos:
-        faces = [align(photo).image for photo in photos]
-        return fidelity(Inverter(generator), faces)
-    codes = people(
-        generator, options.stratum, options.psi, options.n, seed=options.seed
-    )
+        return fidelity(inverter, [align(photo).image for photo in photos], **judges)
+    codes = people(generator, stratum, psi, n, seed=seed)
     pictures = list(Renderer(generator).stream(codes))
-    return fidelity(
-        Inverter(generator),
-        pictures,
-        codes=codes,
-        stratum=options.stratum,
-        psi=options.psi,
-        what=f"generated people, {options.stratum}, psi {options.psi}",
-    )
+    judges |= {"codes": codes, "psi": psi, "stratum": stratum}
+    what = f"generated people, {stratum}, psi {psi}"
+    return fidelity(inverter, pictures, what=what, **judges)
 
 
-def _report(result: Mapping[str, Any], text: str, output: Path | None) -> None:
+def report(result: Mapping[str, Any], path: str | None) -> None:
+    """Write a result as JSON where a file was named, and print its table."""
+    from facersa.evaluation.results import table
     from facersa.files import write_atomic
 
-    print(text)
-    if output is not None:
-        write_atomic(output, (json.dumps(result, indent=1) + "\n").encode())
+    if path is not None:
+        write_atomic(path, (dumps(result, indent=1) + "\n").encode())
+    click.echo(table(result))
 
 
-def _describe(cipher: RotationCipher | Mapper) -> str:
-    from facersa.cipher.catalogue import fingerprint, kind_of
-    from facersa.cipher.rotation import RotationCipher
+@command("localise")
+def run_localise(
+    people: int = 48,
+    psi: float = 0.85,
+    seed: int = 0,
+    noise: bool = False,
+    generator: str | None = None,
+    json: str | None = None,
+) -> None:
+    """Measure which rows of the code hold identity: single rows, windows, groups."""
+    from facersa.evaluation import localisation
+    from facersa.files import check_output
+    from facersa.generator.load import load_generator
 
-    rows = list(cipher.layers)
-    if isinstance(cipher, RotationCipher):
-        return f"rotation, rows {rows}, kappa {cipher.kappa}"
-    return f"{kind_of(cipher)} mapper, rows {rows}, weights {fingerprint(cipher)}"
-
-
-def run_localise(options: argparse.Namespace) -> None:
-    """Measure what each row of the code decides."""
-    from facersa.evaluation.localisation import localise
-    from facersa.evaluation.results import table
-    from facersa.generator.mobile_stylegan import load_generator
-
-    output = check_output(options.json) if options.json else None
-    result = localise(
-        load_generator(),
-        people=options.people,
-        psi=options.psi,
-        seed=options.seed,
-        noise=options.noise,
+    if json:
+        check_output(json)
+    painter = load_generator(generator)
+    result = localisation.localise(
+        painter, people=people, psi=psi, seed=seed, noise=noise
     )
-    _report(result, table(result), output)
+    report(result, json)
 
 
-def run_ablate(options: argparse.Namespace) -> None:
-    """Measure what each choice in the paper's mapper does."""
-    from facersa.cipher.catalogue import load_teacher
-    from facersa.evaluation.ablation import ablate
-    from facersa.evaluation.results import table
-    from facersa.generator.mobile_stylegan import load_generator
+@command("ablate")
+def run_ablate(
+    steps: int = 1500, n: int = 16, seed: int = 0, json: str | None = None
+) -> None:
+    """Measure the effect of each choice in the paper's mapper."""
+    from facersa.cipher.catalogue import load_learned
+    from facersa.evaluation import ablation
+    from facersa.files import check_output
+    from facersa.generator.load import load_generator
 
-    output = check_output(options.json) if options.json else None
-    result = ablate(
-        load_generator(),
-        load_teacher("steered"),
-        steps=options.steps,
-        n=options.n,
-        seed=options.seed,
-    )
-    _report(result, table(result), output)
+    if json:
+        check_output(json)
+    teacher = load_learned("steered")
+    result = ablation.ablate(load_generator(), teacher, steps=steps, n=n, seed=seed)
+    report(result, json)

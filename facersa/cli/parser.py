@@ -1,266 +1,217 @@
-"""What the command line understands: every command, its options, its help."""
+"""The group of commands, what each option means, and what several commands share.
+
+A command is a typed function; its parameters are the arguments and options. What is
+slow to import (torch, and all that imports it) is imported inside functions.
+"""
 
 from __future__ import annotations
 
-import argparse
+import os
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
-from facersa.cipher.password import DEFAULT_BITS
+import click
+from click.core import ParameterSource
 
-ABOUT = """\
-Encrypt the identity of the face in a photograph with a password, keep a natural
-picture of another person, and bring the face back with the password.
-This is ambiguity, not computational security: nobody's safety should rest on it."""
+if TYPE_CHECKING:
+    from facersa.pipeline import FaceRSA
 
-SEALING = """\
-what the file carries (--chunk), and what is real cryptography:
-  honey  the code of the face, hidden by argon2id and a stream cipher in such a
-         way that every wrong password gives some other person, never an error
-         (the default)
-  open   the code in clear, so that several people can add and take off passwords;
-         anybody who has the file can bring the face back without one
-  none   nothing: what the pixels hold must do
-Unless --no-pixels is given, the picture itself holds what a honey chunk holds, as a
-faint mark that survives JPEG and a smaller copy: decrypt --from-pixels reads it. An
-open file has none, and of several faces only the first that was encrypted has one.
-The mark, like the chunk, can be found by anybody who looks.
-The chunk itself shows that the picture was anonymised. The picture is ambiguous,
-no more: no hardness assumption stands behind it. A wrong password draws another
-person, pose and background, which shows beside the rest of a photograph: with
---crop there is no rest. Who has the file can test guesses, slowly: use a long
-password."""
+F = TypeVar("F", bound=Callable[..., None])
 
-STEPS = "most steps of the inversion; 0: the encoder's guess"
+Device = Literal["cpu", "cuda"]
+Preset = Literal["smoke", "cpu", "gpu"]
+Stratum = Literal["W", "row-mixed"]
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """The parser; what it returns names the command as ``command``."""
-    parser = argparse.ArgumentParser(
-        prog="facersa",
-        description=ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    def add(name: str, text: str, epilog: str = "") -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-
-    fetch = add("fetch", "bring all pretrained files into the cache, verified")
-    fetch.add_argument("--licences", action="store_true", help="list their terms only")
-
-    encrypt = add("encrypt", "encrypt the face in a photograph", SEALING)
-    encrypt.add_argument(
-        "photo",
-        help="a photograph; an encrypted one, with --face for a further face; or an "
-        "open file to add to",
-    )
-    encrypt.add_argument("-o", "--output", required=True, help="PNG to write")
-    _add_secrets(encrypt)
-    encrypt.add_argument(
-        "--bits",
-        type=int,
-        help=f"code length (default {DEFAULT_BITS}; a mapper's own is 16)",
-    )
-    encrypt.add_argument("--chunk", choices=["honey", "open", "none"])
-    _add_faces(
-        encrypt,
-        "which face of several, from the left, from 0, or all that are not encrypted; "
-        "may be repeated: each gets the password. For another password encrypt the "
-        "output again with another --face",
-    )
-    encrypt.add_argument(
-        "--crop", action="store_true", help="keep the face only, 1024²"
-    )
-    encrypt.add_argument(
-        "--keep-detail",
-        action="store_true",
-        help="paint the face only; hair, ears, clothes and background stay the "
-        "photograph's own, which is sharper and tells more about the person",
-    )
-    encrypt.add_argument("--steps", type=int, help=STEPS)
-    encrypt.add_argument(
-        "--no-pixels",
-        action="store_true",
-        help="leave the pixels alone: without its chunk the picture is then lost",
-    )
-    _add_cipher(encrypt)
-
-    decrypt = add("decrypt", "bring a face back", SEALING)
-    decrypt.add_argument("picture", help="the PNG that encrypt wrote")
-    decrypt.add_argument("-o", "--output", required=True, help="PNG to write")
-    decrypt.add_argument(
-        "--from-pixels",
-        action="store_true",
-        help="read the code in the pixels: for a picture without its chunk, also a "
-        "JPEG or a smaller copy",
-    )
-    _add_faces(
-        decrypt,
-        "which of several encrypted faces, from the left, from 0, or all; may be "
-        "repeated. The others stay encrypted",
-    )
-    _add_secrets(decrypt)
-
-    codes = add("pair", "print a pair of raw codes: e and d, each undoes the other")
-    codes.add_argument(
-        "--bits", type=int, default=16, help="default 16, as in the paper; 128 is safer"
-    )
-
-    compare = add("compare", "measure how alike two pictures of one size are")
-    compare.add_argument("first")
-    compare.add_argument("second")
-    compare.add_argument("--json", action="store_true", help="print JSON")
-
-    evaluate = add("evaluate", "measure properties (a) to (h), both judges")
-    evaluate.add_argument("--n", type=int, default=64, help="people (default 64)")
-    evaluate.add_argument("--seed", type=int, default=0)
-    evaluate.add_argument("--psi", type=float, default=0.85, help="0.7, 0.85 or 1")
-    evaluate.add_argument("--stratum", choices=["W", "row-mixed"], default="W")
-    evaluate.add_argument("--bits", type=int, help="code length, as with encrypt")
-    evaluate.add_argument(
-        "--photo", action="append", default=[], help="use inverted photographs instead"
-    )
-    evaluate.add_argument(
-        "--from-pixels",
-        action="store_true",
-        help="measure instead what comes back from pixels that were compressed, scaled",
-    )
-    evaluate.add_argument(
-        "--fit",
-        type=int,
-        default=0,
-        metavar="N",
-        help="with --from-pixels: for N people also search for a code, minutes each",
-    )
-    evaluate.add_argument(
-        "--inversion",
-        action="store_true",
-        help="measure instead how close inversions come to the pictures, by the "
-        "encoder alone and by searches; minutes a picture",
-    )
-    evaluate.add_argument("--json", metavar="FILE", help="also write JSON")
-    _add_cipher(evaluate)
-
-    localise = add(
-        "localise",
-        "measure which rows of the code hold identity: each row, windows of four, "
-        "groups",
-    )
-    localise.add_argument("--people", type=int, default=48, help="default 48")
-    localise.add_argument("--psi", type=float, default=0.85, help="0.7, 0.85 or 1")
-    localise.add_argument("--seed", type=int, default=0)
-    localise.add_argument(
-        "--noise", action="store_true", help="random rows, not another person's"
-    )
-    localise.add_argument("--json", metavar="FILE", help="also write JSON")
-
-    ablate = add("ablate", "measure what each choice in the paper's mapper does")
-    ablate.add_argument("--steps", type=int, default=1500, help="default 1500")
-    ablate.add_argument("--n", type=int, default=16, help="people painted (default 16)")
-    ablate.add_argument("--seed", type=int, default=0)
-    ablate.add_argument("--json", metavar="FILE", help="also write JSON")
-
-    train = add("train", "train a network of this package")
-    train.add_argument(
-        "what",
-        choices=["head", "encoder", "mapper", "rotation", "parser", "compact"],
-        help="the preview head; the encoder of photographs; a mapper of the paper's "
-        "form; the statistics that the rotation cipher uses; the clusters of the "
-        "parsing loss; the table of bits for codes in pixels",
-    )
-    train.add_argument(
-        "--mapper", choices=["ring", "steered", "faithful"], default="ring"
-    )
-    train.add_argument("--preset", choices=["smoke", "cpu", "gpu"], default="cpu")
-    train.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    train.add_argument(
-        "--steps",
-        type=int,
-        metavar="N",
-        help="train for so many instead of the preset's: the schedule fits them",
-    )
-    train.add_argument(
-        "--until", type=int, metavar="STEP", help="end there, short of the schedule"
-    )
-    train.add_argument(
-        "--bisenet",
-        metavar="FILE",
-        help="a BiSeNet checkpoint of yours for a mapper's parsing loss, also when "
-        "resuming; without it, clusters of the generator's features",
-    )
-    where = train.add_mutually_exclusive_group()
-    where.add_argument("-o", "--output", help="folder (default runs/head and so on)")
-    where.add_argument("--resume", metavar="DIR", help="go on with the run in DIR")
-
-    demo = add("demo", "the main job, end to end, on a public-domain photograph")
-    demo.add_argument("photo", nargs="?", help="a photograph of yours instead")
-    demo.add_argument("-o", "--output", required=True, help="folder to write into")
-    demo.add_argument("--steps", type=int, help=STEPS)
-    return parser
+# What stands for an option's value, and the help. Where an option means something else
+# in one command, that command's name comes before its own.
+OPTIONS: Mapping[str, tuple[str | None, str]] = {
+    "output": ("FILE", "PNG to write"),
+    "demo output": ("DIR", "folder to write into"),
+    "train output": ("DIR", "folder of a new run  [default: runs/WHAT]"),
+    "password": ("TEXT", "repeatable: their sum counts; may stay in shell history"),
+    "code": ("BITS", "a raw code of facersa pair, added as it is; repeatable"),
+    "face": ("N", "which of several faces, from the left, from 0, or all; repeatable"),
+    "chunk": (None, "what the file carries, see below"),
+    "no_pixels": (None, "no watermark: a picture without its chunk is then lost"),
+    "crop": (None, "write the face only, 1024 x 1024 pixels"),
+    "keep_detail": (
+        None,
+        "paint the face only: hair, ears, clothes and background stay the photograph's "
+        "own, sharper, and tell more about the person",
+    ),
+    "steps": ("N", "most steps of the inversion; 0: encoder's guess  [default: 200]"),
+    "ablate steps": ("N", "training steps of each variant"),
+    "train steps": ("N", "length of a new run and its schedule  [default: preset's]"),
+    "bits": (
+        "N",
+        "length of the code  [default: 128; a trained cipher has its own, 16]",
+    ),
+    "pair bits": ("N", "length of the codes; 16 as in the paper, 128 is safer"),
+    "cipher": ("NAME", "rotation, ring, steered, or faithful  [default: rotation]"),
+    "train cipher": (
+        "NAME",
+        "ring, steered, or faithful, the paper's  [default: ring]",
+    ),
+    "weights": ("FILE", "weights of your own for a trained cipher, by facersa train"),
+    "layers": (
+        "A-B",
+        "rows of the code that the rotation edits, from 0  [default: 3-8; the paper's "
+        "are 5-8]",
+    ),
+    "kappa": ("X", "how far the rotation pushes away from the person  [default: 0.15]"),
+    "generator": ("FILE", "a StyleGAN2 or e4e checkpoint  [default: MobileStyleGAN]"),
+    "bisenet": ("FILE", "a BiSeNet checkpoint of your own that parses faces"),
+    "arcface": ("FILE", "an ArcFace ONNX network of your own, as one more judge"),
+    "from_pixels": (None, "read the watermark: for a JPEG, a smaller copy, no chunk"),
+    "evaluate from_pixels": (None, "measure decryption from changed pixels instead"),
+    "inversion": (None, "measure inversions instead; minutes a picture"),
+    "photo": ("FILE", "a photograph, in place of generated people; repeatable"),
+    "n": ("N", "number of generated people"),
+    "people": ("N", "number of generated people"),
+    "psi": ("X", "truncation of generated people: 0.7, 0.85 or 1"),
+    "stratum": (None, "generated people: one w in all rows, or rows of two people"),
+    "fit": ("N", "people for whom --from-pixels also searches a code; minutes each"),
+    "noise": (None, "put in random rows, not another person's"),
+    "seed": ("N", "of all random draws"),
+    "train seed": ("N", "of all random draws of a new run  [default: 0]"),
+    "json": ("FILE", "also write the result as JSON"),
+    "compare json": (None, "print JSON, without a verdict"),
+    "preset": (None, "size of a new run; smoke is a test of a few steps"),
+    "device": (None, "where to train"),
+    "until": ("STEP", "stop there, short of the schedule"),
+    "resume": ("DIR", "go on with the run in DIR"),
+    "licences": (None, "list their terms only"),
+}
 
 
-def _add_secrets(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--password",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="may be repeated: the sum counts. Without it the terminal asks, or "
-        "FACERSA_PASSWORD is read; what you type here may stay in your history",
-    )
-    command.add_argument(
-        "--code",
-        action="append",
-        default=[],
-        metavar="BITS",
-        help="a raw code of `facersa pair`, added as it is; may be repeated",
-    )
+def cipher_names() -> tuple[str, ...]:
+    """The ciphers of the catalogue as it is when a command runs."""
+    from facersa.cipher.catalogue import CATALOGUE
+
+    return tuple(CATALOGUE)
 
 
-def _add_faces(command: argparse.ArgumentParser, text: str) -> None:
-    command.add_argument("--face", action="append", type=_face, metavar="N", help=text)
+def _complete(_: Any, __: Any, start: str) -> list[str]:
+    return [name for name in cipher_names() if name.startswith(start)]
+
+
+def _cipher(text: str) -> str:
+    if text not in cipher_names():
+        expected = ", ".join(cipher_names())
+        raise click.BadParameter(f"expected one of {expected}, got {text!r}.")
+    return text
 
 
 def _face(text: str) -> int | str:
-    if text == "all":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected a number or all, got {text!r}"
-        ) from None
+    if text != "all" and not text.isdecimal():
+        raise click.BadParameter(f"expected a number or all, got {text!r}.")
+    return text if text == "all" else int(text)
 
 
-def _add_cipher(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--cipher", choices=["rotation", "mapper"], default="rotation")
-    command.add_argument(
-        "--mapper",
-        choices=["ring", "steered", "faithful"],
-        default="ring",
-        help="which trained mapper: ring (default) or steered, ours and exact, or "
-        "faithful, the paper's",
-    )
-    command.add_argument(
-        "--layers",
-        type=_rows,
-        metavar="A-B",
-        help="rows of the code to edit, from 0 (default 3-8; the paper's are 5-8)",
-    )
-    command.add_argument("--kappa", type=float, help="push away from the person")
-
-
-def _rows(text: str) -> tuple[int, ...]:
+def _layers(text: str) -> tuple[int, ...]:
     first, _, last = text.partition("-")
-    try:
-        rows = tuple(range(int(first), int(last or first) + 1))
-    except ValueError:
-        rows = ()
-    if not rows:
-        raise argparse.ArgumentTypeError(f"expected rows such as 5-8, got {text!r}")
-    return rows
+    last = last or first
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise click.BadParameter(f"expected rows such as 5-8, got {text!r}.")
+    return tuple(range(int(first), int(last) + 1))
+
+
+CHECKS: Mapping[str, Any] = {"cipher": _cipher, "face": _face, "layers": _layers}
+
+
+@click.group(
+    no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="facersa", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Encrypt the identity of the face in a photograph with a password.
+
+    The result is a natural picture of another person; the password brings the face
+    back. This is ambiguity, not computational security: do not rely on it for
+    anybody's safety.
+    """
+
+
+def command(name: str, *arguments: str, epilog: str | None = None) -> Callable[[F], F]:
+    """Make a typed function a command; its docstring is the help.
+
+    The parameters in ``arguments`` are positional, all others options, which
+    ``OPTIONS`` describes. One without a default is required.
+    """
+
+    def register(function: F) -> F:
+        def run(**given: Any) -> None:
+            try:
+                function(**given)
+                sys.stdout.flush()
+            except BrokenPipeError:  # the reader, such as head, needs no more
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+        hints = typing.get_type_hints(function)
+        for key, parameter in reversed([*signature(function).parameters.items()]):
+            hint, default = hints[key], parameter.default
+            kind: Any = CHECKS.get(key) or (get_args(hint) or (hint,))[0]
+            if get_origin(hint) is Literal:
+                kind = click.Choice(get_args(hint))
+            required = default is parameter.empty
+            how: dict[str, Any] = {"type": kind, "required": required}
+            if key in arguments:
+                shown = key.upper() if required else f"[{key.upper()}]"
+                run = click.argument(key, metavar=shown, **how)(run)
+                continue
+            metavar, text = OPTIONS.get(f"{name} {key}") or OPTIONS[key]
+            how |= {"metavar": metavar, "help": text, "is_flag": hint is bool}
+            how["multiple"] = get_origin(hint) is tuple
+            if not required:
+                how["default"] = default
+                how["show_default"] = str(default) not in ("None", "False", "()")
+            if key == "cipher":
+                how["shell_complete"] = _complete
+            short = ["-o"] if key == "output" else []
+            run = click.option(key, *short, f"--{key.replace('_', '-')}", **how)(run)
+        cli.command(name, help=function.__doc__, epilog=epilog)(run)
+        return function
+
+    return register
+
+
+def refuse(reason: str, *names: str) -> None:
+    """Raise ``click.UsageError`` if one of these options, now useless, was given."""
+    context = click.get_current_context()
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in names
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"{reason}; leave out {', '.join(given)}.")
+
+
+def check_png(name: str, *sources: str) -> Path:
+    """``check_output``, and the name must not promise anything but a PNG."""
+    from facersa.files import check_output
+
+    path = Path(name)
+    if path.suffix.lower() not in (".png", ""):
+        raise click.UsageError(
+            f"{name} will be a PNG, so name it {path.with_suffix('.png')}."
+        )
+    return check_output(name, *sources)
+
+
+def build_engine(
+    generator: str | None, *, bisenet: str | None = None, **settings: Any
+) -> FaceRSA:
+    """The engine on files of the user's; ``settings`` that are None are left out."""
+    from facersa.inversion.inverter import load_backend
+    from facersa.judges.bisenet import load_bisenet
+    from facersa.pipeline import FaceRSA
+
+    networks: dict[str, Any] = {"bisenet": load_bisenet(bisenet)} if bisenet else {}
+    painter, networks["encoder"] = load_backend(generator)
+    given = {name: value for name, value in settings.items() if value is not None}
+    return FaceRSA(painter, **networks, **given)

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from facersa.cipher.password import Password, Secrets, pair
+import click
+
+from facersa.cli.parser import build_engine, check_png, command, refuse
 from facersa.errors import ImageError, PasswordError, SealedError
-from facersa.files import check_output
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from facersa.cipher.password import Secrets
     from facersa.photo.align import PhotoFace
     from facersa.pipeline import FaceRSA
-    from facersa.sealing.chunk import Sealed
+    from facersa.sealing.picture import EncryptedPicture
+
+SEALING = """\
+What the file carries (--chunk), and what of it is real cryptography:
+
+\b
+  honey  the code of the face, hidden by argon2id and a stream cipher so that
+         every wrong password gives some other person, never an error
+  open   the code in clear, so that several people can add and remove
+         passwords; anybody who has the file can recover the face without one
+  none   nothing: only the pixels carry the code
+
+Unless --no-pixels is given, the pixels hold what a honey chunk holds as well: a faint
+watermark that survives JPEG and a smaller copy; decrypt --from-pixels reads it. Open
+files have none, and of several faces only the one that was encrypted first.
+
+Chunk and watermark show whoever looks that the picture was anonymised. The picture
+is ambiguous, no more: no hardness assumption stands behind it. A wrong password gives
+another person, pose and background, which shows beside the rest of a photograph; with
+--crop there is no rest. Whoever has the file can test guesses, slowly: use a long
+password."""
 
 OPEN_WARNING = (
-    "note: an open file can be undone without a password, by copying a row of its "
+    "note: an open file can be decrypted without a password, by copying a row of its "
     "code over the edited ones; share it only with people who may see the face."
 )
 
@@ -38,22 +57,21 @@ SHARED_PIXELS = (
 FEW_BITS = 64
 
 
-def engine_of(options: argparse.Namespace) -> FaceRSA:
-    """The engine with the cipher that the options name."""
-    from facersa.pipeline import FaceRSA
+def read_secrets(
+    texts: tuple[str, ...], codes: tuple[str, ...], *, confirm: bool = False
+) -> Secrets:
+    """Passwords and codes as given, else from the environment or the terminal.
 
-    cipher = options.mapper if options.cipher == "mapper" else options.cipher
-    return FaceRSA(cipher=cipher, layers=options.layers, kappa=options.kappa)
+    Raises:
+        PasswordError: nothing there, an empty password or a malformed code.
+    """
+    from facersa.cipher.password import Password, Secrets
 
-
-def _secrets(options: argparse.Namespace, *, confirm: bool = False) -> Secrets:
-    texts = list(options.password)
-    codes = tuple(Password.from_bits(bits) for bits in options.code)
     if not texts and not codes:
         if from_environment := os.environ.get("FACERSA_PASSWORD"):
-            texts = [from_environment]
+            texts = (from_environment,)
         elif sys.stdin.isatty():
-            texts = [_ask("Password: ")]
+            texts = (_ask("Password: "),)
             if confirm and _ask("Once more: ") != texts[0]:
                 raise PasswordError("the two passwords differ; type them again.")
         else:
@@ -61,9 +79,9 @@ def _secrets(options: argparse.Namespace, *, confirm: bool = False) -> Secrets:
                 "no password was given; use --password or --code, set "
                 "FACERSA_PASSWORD, or run in a terminal."
             )
-    if any(not text for text in texts):
+    if not all(texts):
         raise PasswordError("the password is empty; type at least one character.")
-    return Secrets(tuple(texts), codes)
+    return Secrets(texts, tuple(map(Password.from_bits, codes)))
 
 
 def _ask(prompt: str) -> str:
@@ -73,168 +91,207 @@ def _ask(prompt: str) -> str:
         raise PasswordError("no password was typed; nothing was done.") from error
 
 
-def encrypt(options: argparse.Namespace) -> None:
-    """Write a file in which chosen faces are encrypted, once or once more."""
-    from facersa.files import read_file, write_atomic
-    from facersa.photo.images import decode_image
-    from facersa.sealing.picture import number_of, sealed_faces, squares
+@command("encrypt", "photo", epilog=SEALING)
+def encrypt(
+    photo: str,
+    *,
+    output: str,
+    password: tuple[str, ...] = (),
+    code: tuple[str, ...] = (),
+    face: tuple[int | str, ...] = (),
+    chunk: Literal["honey", "open", "none"] = "honey",
+    no_pixels: bool = False,
+    crop: bool = False,
+    keep_detail: bool = False,
+    steps: int | None = None,
+    bits: int | None = None,
+    cipher: str | None = None,
+    weights: str | None = None,
+    layers: tuple[int, ...] | None = None,
+    kappa: float | None = None,
+    generator: str | None = None,
+    bisenet: str | None = None,
+) -> None:
+    """Encrypt the face in a photograph.
 
-    output = check_output(options.output, options.photo)
-    data = read_file(options.photo)
-    faces = sealed_faces(data)
-    alone = len(faces) == 1 and options.face is None
+    PHOTO is a photograph; an encrypted picture, with --face for a further face; or an
+    open file, to add a password to. The password is asked for, unless --password,
+    --code or the variable FACERSA_PASSWORD gives it. All chosen faces get the same; for
+    another one encrypt the output again.
+    """
+    from facersa.files import read_file, write_atomic
+    from facersa.sealing.picture import EncryptedPicture
+
+    if crop and keep_detail:
+        refuse("the painted face alone has no surroundings to keep", "keep_detail")
+    path = check_png(output, photo)
+    picture = EncryptedPicture.read(read_file(photo), name=photo)
+    alone = len(picture.faces) == 1 and not face
     if alone:
-        _refuse_settings(options)
-    photo = decode_image(data, name=options.photo)
-    secrets = _secrets(options, confirm=True)
-    engine = engine_of(options)
-    bits = secrets.num_bits(options.bits, default=engine.default_bits)
-    engine.cipher(bits)
-    found = [] if alone else engine.find_faces(photo, squares(faces))
-    numbers = [] if alone else _faces_to_encrypt(options, found, faces)
-    inside = [0] if alone else [number_of(faces, found[n].quad) for n in numbers]
-    if None in inside:
-        data = _encrypt_faces(options, engine, secrets, data, photo, numbers)
+        _refuse_settings(photo, chunk)
+    secrets = read_secrets(password, code, confirm=True)
+    settings = {"cipher": cipher, "weights": weights, "layers": layers, "kappa": kappa}
+    engine = build_engine(generator, bisenet=bisenet, **settings)
+    num_bits = secrets.num_bits(bits, default=engine.default_bits)
+    engine.cipher(num_bits)
+    found = [] if alone else engine.find_faces(picture.image, picture.squares)
+    numbers, new = ([0], False) if alone else _choose(face, found, picture)
+    if new:
+        in_pixels = not no_pixels and chunk != "open"
+        if crop and len(numbers) + len(picture.faces) > 1:
+            raise ImageError("--crop keeps one face; leave it out to encrypt several.")
+        if chunk == "none" and in_pixels:
+            picture.check_mark(len(numbers))
+        how: dict[str, Any] = {"secrets": secrets, "in_pixels": in_pixels}
+        how |= {"mode": chunk, "num_bits": bits, "crop": crop, "detail": keep_detail}
+        picture = _encrypt_faces(engine, picture, numbers, steps, **how)
+        ciphers = [cipher or "rotation"]
     else:
-        _refuse_settings(options)
+        _refuse_settings(photo, chunk)
+        places = [found[n].quad for n in numbers] if found else []
+        inside = [picture.number_of(quad) for quad in places] or [0]
+        ciphers = [_cipher_of(picture, number) for number in inside]
         for number in inside:
-            data = engine.encrypt_again(data, secrets, face=number).data
-    write_atomic(output, data)
-    if any(face.mode == "open" for face in sealed_faces(data)):
-        print(OPEN_WARNING, file=sys.stderr)
-    if None in inside and options.chunk != "open" and bits < FEW_BITS:
-        print(
-            f"note: a code of {bits} bits is quickly guessed; use 128 where that "
+            picture = engine.encrypt_again(picture, secrets, face=number).picture
+    write_atomic(path, picture.data)
+    done = "encrypted" if new else "encrypted once more"
+    _say_written(path, f"faces found: {len(found) or 1}", numbers, done, ciphers)
+    if any(sealed.mode == "open" for sealed in picture.faces):
+        click.echo(OPEN_WARNING, err=True)
+    if new and chunk != "open" and num_bits < FEW_BITS:
+        click.echo(
+            f"note: a code of {num_bits} bits is quickly guessed; use 128 where that "
             "matters (facersa pair --bits 128).",
-            file=sys.stderr,
+            err=True,
         )
 
 
-def _faces_to_encrypt(
-    options: argparse.Namespace, found: Sequence[PhotoFace], faces: Sequence[Sealed]
-) -> list[int]:
-    """Numbers of the chosen faces; what can be wrong with them is said at once."""
-    from facersa.photo.align import choose
-    from facersa.sealing.picture import check_mark, check_new, number_of
+def _refuse_settings(photo: str, chunk: str) -> None:
+    """An encrypted face keeps the settings it was encrypted with."""
+    settings = "bits steps cipher weights layers kappa crop keep_detail no_pixels"
+    refuse(
+        f"{photo} is an encrypted picture and keeps its settings; encrypt the "
+        "photograph anew to change them, or choose a further face with --face",
+        *settings.split(),
+        *(["chunk"] if chunk != "open" else []),
+    )
 
-    free = [n for n, f in enumerate(found) if number_of(faces, f.quad) is None]
-    numbers = _numbers(options.face, free)
-    if options.face and found and not numbers:
+
+def _choose(
+    face: Sequence[int | str], found: Sequence[PhotoFace], picture: EncryptedPicture
+) -> tuple[list[int], bool]:
+    """Numbers of the chosen faces, and whether these are not encrypted yet."""
+    from facersa.photo.align import choose
+
+    free = [n for n, f in enumerate(found) if picture.number_of(f.quad) is None]
+    numbers = _numbers(face, free)
+    if face and found and not numbers:
         raise SealedError("every face in this picture is encrypted already.")
     chosen = [choose(found, n) for n in numbers] or [choose(found, None)]
     numbers = numbers or [0]
-    new = set(numbers) & set(free)
-    for face in chosen:
-        if new or all(sealed.mode != "open" for sealed in faces):
-            check_new(faces, face.quad)
-    if new:
-        if options.crop and options.keep_detail:
-            raise ImageError(
-                "--crop keeps the painted face only, without --keep-detail's "
-                "surroundings; leave one of them out."
-            )
-        if options.crop and len(new) + len(faces) > 1:
-            raise ImageError("--crop keeps one face; leave it out to encrypt several.")
-        if options.chunk == "none" and not options.no_pixels:
-            check_mark(faces, len(new))
-    return numbers
+    new = not set(free).isdisjoint(numbers)
+    if new or all(sealed.mode != "open" for sealed in picture.faces):
+        for one in chosen:
+            picture.check_new(one.quad)
+    return numbers, new
 
 
 def _encrypt_faces(
-    options: argparse.Namespace,
     engine: FaceRSA,
-    secrets: Secrets,
-    data: bytes,
-    photo: Tensor,
+    picture: EncryptedPicture,
     numbers: Sequence[int],
-) -> bytes:
-    """The file in which faces of a photo, or of the encrypted ``data``, are new."""
+    steps: int | None,
+    **how: Any,
+) -> EncryptedPicture:
+    """The picture in which these faces are encrypted too."""
     from facersa.inversion.search import project_config
-    from facersa.sealing.picture import sealed_faces, squares
 
-    faces = sealed_faces(data)
-    pixels = not options.no_pixels and options.chunk != "open"
-    beside = data if faces else None
+    # All are inverted as they were before the first of them was encrypted.
+    photo, known = picture.image, picture.squares
+    several = len(numbers) + len(picture.faces) > 1
     for number in numbers:
         if len(numbers) > 1:
-            print(f"face {number}, of {len(numbers)} faces:", file=sys.stderr)
+            click.echo(f"face {number}, of {len(numbers)} faces:", err=True)
         inversion = engine.invert(
             photo,
             face=number,
-            known=squares(faces),
-            config=project_config(options.steps),
-            in_pixels=pixels,
+            known=known,
+            config=project_config(steps),
+            in_pixels=how["in_pixels"],
         )
-        encrypted = engine.encrypt(
-            inversion,
-            secrets,
-            mode=options.chunk or "honey",
-            num_bits=options.bits,
-            crop=options.crop,
-            detail=options.keep_detail,
-            in_pixels=pixels,
-            beside=beside,
-        )
-        beside = encrypted.data
-    if pixels and not encrypted.in_pixels:
-        several = len(numbers) + len(faces) > 1
-        print(SHARED_PIXELS if several else TOO_SMALL, file=sys.stderr)
-    return encrypted.data
+        encrypted = engine.encrypt(inversion, beside=picture, **how)
+        picture = encrypted.picture
+    if how["in_pixels"] and not encrypted.in_pixels:
+        click.echo(SHARED_PIXELS if several else TOO_SMALL, err=True)
+    return picture
 
 
-def _numbers(chosen: Sequence[int | str] | None, every: Sequence[int]) -> list[int]:
-    """What --face says, in order and each once; empty where it was not given."""
-    if chosen and "all" in chosen:
+def _numbers(chosen: Sequence[int | str], every: Sequence[int]) -> list[int]:
+    """What --face names, in order and each once; empty where it was not given."""
+    if "all" in chosen:
         return list(every)
-    return sorted({int(number) for number in chosen or ()})
+    return sorted({int(number) for number in chosen})
 
 
-def _refuse_settings(options: argparse.Namespace) -> None:
-    """An open file keeps the settings it was made with."""
-    names = ("bits", "steps", "layers", "kappa", "crop", "keep_detail", "no_pixels")
-    given = [
-        f"--{name.replace('_', '-')}"
-        for name in names
-        if getattr(options, name) not in (None, False)
-    ]
-    if options.chunk not in (None, "open"):
-        given.append(f"--chunk {options.chunk}")
-    if given:
-        raise SealedError(
-            f"{options.photo} is an encrypted file, and it keeps its own settings; "
-            f"leave out {', '.join(given)}, or encrypt the photograph anew. For a "
-            "further face choose it with --face."
-        )
+def _cipher_of(picture: EncryptedPicture, number: int | None) -> str:
+    """The cipher of encrypted face ``number``, counted as by ``pick``."""
+    return str(picture.faces[picture.pick(number)].params.get("cipher"))
 
 
-def decrypt(options: argparse.Namespace) -> None:
-    """Write a file in which chosen faces are decrypted."""
+def _say_written(
+    path: object, found: str, numbers: Sequence[int], done: str, ciphers: Sequence[str]
+) -> None:
+    """The file, how many faces are in it, and what was done to which."""
+    which, by = ", ".join(map(str, numbers)), ", ".join(dict.fromkeys(ciphers))
+    click.echo(f"wrote {path}: {found}; {done}: {which} ({by} cipher)")
+
+
+@command("decrypt", "picture", epilog=SEALING)
+def decrypt(
+    picture: str,
+    *,
+    output: str,
+    password: tuple[str, ...] = (),
+    code: tuple[str, ...] = (),
+    face: tuple[int | str, ...] = (),
+    from_pixels: bool = False,
+    weights: str | None = None,
+    generator: str | None = None,
+    bisenet: str | None = None,
+) -> None:
+    """Bring a face back with its password.
+
+    PICTURE is a file that encrypt wrote. The password is asked for, unless --password,
+    --code or the variable FACERSA_PASSWORD gives it; a wrong one gives another person
+    and no error. Files of your own that encrypt was given are needed here as well.
+    """
     from facersa.files import read_file, write_atomic
-    from facersa.photo.images import decode_image
-    from facersa.pipeline import FaceRSA
-    from facersa.sealing.chunk import unseal_all
-    from facersa.sealing.picture import pick
-    from facersa.sealing.pixels import find
+    from facersa.sealing.picture import EncryptedPicture
 
-    output = check_output(options.output, options.picture)
-    data = read_file(options.picture)
+    path = check_png(output, picture)
+    data = read_file(picture)
     # A wrong file or face is named before a password is asked for.
-    pixels = options.from_pixels
-    faces = [find(decode_image(data))] if pixels else unseal_all(data)
-    numbers = _numbers(options.face, range(len(faces)))
+    current = EncryptedPicture.read_encrypted(data, from_pixels=from_pixels)
+    count, numbers = len(current.numbers), _numbers(face, current.numbers)
     if not numbers:
-        pick(faces, None)
-    for number in numbers:
-        pick(faces, number)
-    secrets = _secrets(options)
-    engine = FaceRSA()
+        current.pick(None)
+        numbers = [0]
+    ciphers = [_cipher_of(current, number) for number in numbers]
+    secrets = read_secrets(password, code)
+    learned = next((name for name in ciphers if name != "rotation"), None)
+    settings = {"cipher": learned if weights else None, "weights": weights}
+    engine = build_engine(generator, bisenet=bisenet, **settings)
     # From the right, because those to the left of a face keep their numbers.
-    for number in reversed(numbers or [0]):
-        data = engine.decrypt(data, secrets, face=number, from_pixels=pixels).data
-    write_atomic(output, data)
+    for number in reversed(numbers):
+        current = engine.decrypt(current, secrets, face=number).picture
+    write_atomic(path, current.data)
+    _say_written(path, f"encrypted faces found: {count}", numbers, "decrypted", ciphers)
 
 
-def show_pair(options: argparse.Namespace) -> None:
-    """Print a random pair of codes."""
-    e, d = pair(options.bits)
-    print(f"e {e.to_bits()}\nd {d.to_bits()}")
+@command("pair")
+def show_pair(bits: int = 16) -> None:
+    """Print a random pair of raw codes, e and d; each undoes the other."""
+    from facersa.cipher.password import pair
+
+    e, d = pair(bits)
+    click.echo(f"e {e.to_bits()}\nd {d.to_bits()}")

@@ -2,113 +2,203 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
+import click
+
+from facersa.cli.parser import Device, Preset, command, refuse
 from facersa.errors import FaceRSAError
 
 if TYPE_CHECKING:
     from facersa.training.loop import Task, TrainConfig
 
 
-def run_train(options: argparse.Namespace) -> None:
-    """Train one of the networks, or go on with a run."""
-    import torch
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a run is made by: names, files of one's own, or a run to go on with."""
+
+    cipher: str
+    preset: Preset
+    device: Device
+    generator: str | None
+    bisenet: str | None
+    stored: tuple[TrainConfig, dict[str, Any]] | None  # configuration and settings
+    new: Mapping[str, int]  # where a new run differs from its preset
+
+    def config(self, preset: TrainConfig) -> TrainConfig:
+        """Of the run to resume, or of a new one."""
+        return self.stored[0] if self.stored else replace(preset, **self.new)
+
+
+def _head(options: TrainOptions) -> tuple[Task, TrainConfig]:
+    from facersa.generator.mobile_stylegan import load_mobile_stylegan
+    from facersa.judges.networks import load_identity
+    from facersa.training.preview import HeadTask
+    from facersa.training.recipes import head_preset
+
+    device, config = options.device, options.config(head_preset(options.preset))
+    generator, identity = load_mobile_stylegan(device), load_identity(device)
+    return HeadTask(generator, identity, seed=config.seed), config
+
+
+def _encoder(options: TrainOptions) -> tuple[Task, TrainConfig]:
+    from facersa.generator.mobile_stylegan import load_mobile_stylegan
+    from facersa.judges.networks import load_identity, load_lpips
+    from facersa.training.encoder import EncoderTask
+    from facersa.training.recipes import encoder_preset, encoder_recipe_of
+
+    preset, recipe = encoder_preset(options.preset)
+    device, config = options.device, options.config(preset)
+    if options.stored:
+        recipe = encoder_recipe_of(options.stored[1])
+    networks = load_identity(device), load_lpips("alex", device)
+    generator = load_mobile_stylegan(device)
+    return EncoderTask(generator, *networks, recipe, seed=config.seed), config
+
+
+def _mapper(options: TrainOptions) -> tuple[Task, TrainConfig]:
+    from facersa.cipher.catalogue import load_learned
+    from facersa.generator.load import load_generator
+    from facersa.generator.mobile_stylegan import MobileStyleGAN
+    from facersa.generator.parts import GeneratorParser, load_parser
+    from facersa.generator.statistics import WStatistics
+    from facersa.judges.bisenet import BiSeNet, load_bisenet
+    from facersa.judges.networks import load_identity, load_landmarks, load_lpips
+    from facersa.training.mapper import MapperTask
+    from facersa.training.recipes import mapper_preset, recipe_of
+
+    preset, recipe = mapper_preset(options.preset, options.cipher)
+    device, config = options.device, options.config(preset)
+    if options.stored:
+        recipe = recipe_of(options.stored[1])
+    generator = load_generator(options.generator, device)
+    parser: BiSeNet | GeneratorParser | None = None
+    if options.bisenet:
+        parser = load_bisenet(options.bisenet, device)
+    elif isinstance(generator, MobileStyleGAN):
+        parser = load_parser(device)
+    distils = recipe.distillation_steps > 0
+    task = MapperTask(
+        generator,
+        load_identity(device),
+        load_landmarks(device),
+        parser,
+        load_lpips("alex", device),
+        recipe,
+        load_learned(recipe.teacher, device=device) if distils else None,
+        statistics=WStatistics.of(generator),
+        seed=config.seed,
+    )
+    return task, config
+
+
+def _rotation(options: TrainOptions, folder: Path) -> Path:
+    from facersa.generator.load import load_generator
+    from facersa.generator.statistics import WStatistics
+
+    output = folder / "w_stats.safetensors"
+    generator = load_generator(options.generator, options.device)
+    WStatistics.measure(generator, progress=True).save(output)
+    return output
+
+
+def _parser(options: TrainOptions, folder: Path) -> Path:
     from safetensors.torch import save
 
     from facersa.files import write_atomic
     from facersa.generator.mobile_stylegan import load_mobile_stylegan
     from facersa.generator.parts import fit_parser
-    from facersa.generator.statistics import WStatistics
-    from facersa.training.loop import open_run, train
 
-    if options.device == "cuda" and not torch.cuda.is_available():
+    output = folder / "parser.safetensors"
+    centres = (
+        fit_parser(load_mobile_stylegan(options.device)).centres.half().contiguous()
+    )
+    write_atomic(output, save({"centres": centres}))
+    return output
+
+
+def _compact(options: TrainOptions, folder: Path) -> Path:
+    from facersa.files import write_atomic
+    from facersa.sealing.compact import FILE
+    from facersa.sealing.pixels import CODE_BITS
+    from facersa.training.compact import train_compact
+
+    output = folder / FILE
+    write_atomic(output, train_compact(CODE_BITS).save())
+    return output
+
+
+TASKS = {"head": _head, "encoder": _encoder, "mapper": _mapper}
+
+FITS: Mapping[str, Callable[[TrainOptions, Path], Path]] = {
+    "rotation": _rotation,
+    "parser": _parser,
+    "compact": _compact,
+}
+
+
+@command("train", "what")
+def run_train(
+    what: Literal["head", "encoder", "mapper", "rotation", "parser", "compact"],
+    *,
+    cipher: str | None = None,
+    preset: Preset = "cpu",
+    device: Device = "cpu",
+    steps: int | None = None,
+    seed: int | None = None,
+    until: int | None = None,
+    generator: str | None = None,
+    bisenet: str | None = None,
+    output: str | None = None,
+    resume: str | None = None,
+) -> None:
+    """Train a network of this package, or fit one of its tables.
+
+    \b
+    WHAT is trained, in steps:
+      head      the fast preview of the generator
+      encoder   the encoder of photographs
+      mapper    a trained cipher: --cipher ring (default), steered or faithful
+    or fitted, at once:
+      rotation  the statistics of w that the rotation uses
+      parser    the clusters of features that find the parts of a face
+      compact   the table of bits for codes in pixels
+    """
+    import torch
+
+    from facersa.training.loop import open_run, stored_run, train
+
+    if what != "mapper":
+        refuse(f"train {what} does not use it", "cipher", "bisenet")
+    if what not in ("mapper", "rotation"):
+        refuse(f"train {what} is for MobileStyleGAN", "generator")
+    if what in FITS:
+        unused = ("preset", "steps", "seed", "until", "resume")
+        refuse(f"train {what} takes no steps", *unused)
+    if resume:
+        refuse("a resumed run keeps its own", "steps", "seed", "output")
+    if steps is not None and steps < 1:
+        raise FaceRSAError(f"a run needs at least 1 step, got --steps {steps}.")
+    if device == "cuda" and not torch.cuda.is_available():
         raise FaceRSAError("there is no CUDA device here; use --device cpu.")
-    if options.steps is not None and (options.resume or options.steps < 1):
-        raise FaceRSAError(
-            "--steps is for a new run, at least 1; a resumed run keeps its own."
-        )
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; nothing on a CPU
-    folder = open_run(
-        options.resume or options.output or f"runs/{options.what}",
-        resume=bool(options.resume),
+    folder = open_run(resume or output or f"runs/{what}", resume=bool(resume))
+    options = TrainOptions(
+        cipher=cipher or "ring",
+        preset=preset,
+        device=device,
+        generator=generator,
+        bisenet=bisenet,
+        stored=stored_run(folder) if resume else None,
+        new={k: v for k, v in (("steps", steps), ("seed", seed)) if v is not None},
     )
-    if options.what in ("head", "encoder", "mapper"):
-        task, config = _task(options, folder)
-        if options.steps is not None:
-            config = replace(config, steps=options.steps)
-        results = train(task, config, folder, until=options.until)
-        print(json.dumps(results, indent=1))
+    if what in FITS:
+        click.echo(f"wrote {FITS[what](options, folder)}")
         return
-    generator = load_mobile_stylegan(options.device)
-    if options.what == "rotation":
-        output = folder / "w_stats.safetensors"
-        WStatistics.measure(generator).save(output)
-    elif options.what == "compact":
-        from facersa.sealing.compact import FILE
-        from facersa.sealing.pixels import CODE_BITS
-        from facersa.training.compact import train_compact
-
-        output = folder / FILE
-        write_atomic(output, train_compact(CODE_BITS).save())
-    else:
-        output = folder / "parser.safetensors"
-        centres = fit_parser(generator).centres.half().contiguous()
-        write_atomic(output, save({"centres": centres}))
-    print(f"wrote {output}")
-
-
-def _task(options: argparse.Namespace, folder: Path) -> tuple[Task, TrainConfig]:
-    """What to train: as ``folder`` says when resuming, else by the preset."""
-    from facersa.cipher.catalogue import load_teacher
-    from facersa.generator.mobile_stylegan import load_mobile_stylegan
-    from facersa.generator.parts import load_parser
-    from facersa.judges.bisenet import load_bisenet
-    from facersa.judges.networks import load_identity, load_landmarks, load_lpips
-    from facersa.training.encoder import EncoderTask
-    from facersa.training.loop import stored_run
-    from facersa.training.mapper import MapperTask
-    from facersa.training.preview import HeadTask
-    from facersa.training.recipes import (
-        encoder_preset,
-        encoder_recipe_of,
-        head_preset,
-        mapper_preset,
-        recipe_of,
-    )
-
-    device = options.device
-    stored = stored_run(folder) if options.resume else None
-    generator, identity = load_mobile_stylegan(device), load_identity(device)
-    if options.what == "head":
-        config = stored[0] if stored else head_preset(options.preset)
-        return HeadTask(generator, identity, seed=config.seed), config
-    lpips = load_lpips("alex", device)
-    if options.what == "encoder":
-        config, learned = encoder_preset(options.preset)
-        if stored:
-            config, learned = stored[0], encoder_recipe_of(stored[1])
-        return EncoderTask(
-            generator, identity, lpips, learned, seed=config.seed
-        ), config
-    config, recipe = mapper_preset(options.preset, options.mapper)
-    if stored:
-        config, recipe = stored[0], recipe_of(stored[1])
-    task = MapperTask(
-        generator,
-        identity,
-        load_landmarks(device),
-        load_bisenet(options.bisenet, device)
-        if options.bisenet
-        else load_parser(device),
-        lpips,
-        recipe,
-        teacher=load_teacher(recipe.teacher, device)
-        if recipe.distillation_steps
-        else None,
-        seed=config.seed,
-    )
-    return task, config
+    task, config = TASKS[what](options)
+    results = train(task, config, folder, until=until)
+    click.echo(json.dumps(results, indent=1))

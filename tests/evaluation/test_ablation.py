@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from facersa.cipher.catalogue import SteeredMapper, build_mapper, load_teacher
+from facersa.cipher.catalogue import build_learned, load_learned
 from facersa.cipher.modulation import MapperConfig, ModulationMapper
+from facersa.cipher.steered import SteeredMapper
 from facersa.evaluation.ablation import (
     CODE_PAIRS,
     PICTURE_PAIRS,
@@ -28,7 +29,7 @@ def test_variants_are_one_change_each() -> None:
     assert len(set(configs.values())) == len(VARIANTS) >= 7
     for name, options in VARIANTS.items():
         assert len(options) == {"ours": 0, "as published": 3}.get(name, 1)
-        build_mapper("faithful", options)
+        build_learned("faithful", options)
 
 
 def test_an_exact_cipher_makes_no_relative_error(generator: Generator) -> None:
@@ -53,7 +54,7 @@ def test_a_small_run_from_end_to_end(
     def run(steps: int) -> Callable[[str, str], float]:
         result = ablate(
             generator,
-            load_teacher("steered"),
+            load_learned("steered"),
             steps=steps,
             n=1,
             variants=few,

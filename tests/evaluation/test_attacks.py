@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from facersa.cipher.catalogue import SteeredMapper
 from facersa.cipher.password import Password
 from facersa.cipher.rotation import RotationCipher
+from facersa.cipher.steered import SteeredMapper
 from facersa.evaluation.attacks import classifier_accuracy, copy_row
 from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics

@@ -10,8 +10,9 @@ import torch
 from torch.nn.functional import leaky_relu
 
 from facersa.cipher.base import SLOPE
-from facersa.cipher.catalogue import RingConfig, RingMapper, load_mapper
+from facersa.cipher.catalogue import load_learned
 from facersa.cipher.modulation import MapperConfig, Modulation, ModulationMapper
+from facersa.cipher.ring import RingConfig, RingMapper
 from facersa.generator.base import Generator
 from facersa.training.assembly import FORM, _bend, _write, become_ring, pieces, zigzag
 from facersa.training.chains import fresh_codes, summed_codes
@@ -65,7 +66,7 @@ def test_it_does_what_the_ring_does(
 
 
 def test_the_shipped_one_does_what_the_shipped_ring_does(generator: Generator) -> None:
-    ring, mapper = load_mapper("ring"), load_mapper("faithful")
+    ring, mapper = load_learned("ring"), load_learned("faithful")
     unseen = generator.sample(range(1000, 1064), 0.85)
     e = fresh_codes(16, 64, 16, seeded())
     way = (ring(unseen, e[0]) - unseen).norm()

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from facersa.cipher.catalogue import Mapper, build_mapper
+from facersa.cipher.base import LearnedCipher
+from facersa.cipher.catalogue import build_learned
 from facersa.training.chains import GROUPS, named_codes
 
 
@@ -12,9 +13,9 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def fresh(kind: str) -> Mapper:
+def fresh(kind: str) -> LearnedCipher:
     torch.manual_seed(0)
-    return build_mapper(kind).requires_grad_(False)
+    return build_learned(kind).requires_grad_(False)
 
 
 @pytest.mark.parametrize("pairs", [2, 3, 4])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from facersa.cipher.catalogue import RingMapper, SteeredMapper
 from facersa.cipher.modulation import ModulationMapper
+from facersa.cipher.ring import RingMapper
+from facersa.cipher.steered import SteeredMapper
 from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics, whitening
 from facersa.training.chains import altered_codes, fresh_codes, summed_codes

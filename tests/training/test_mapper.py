@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from facersa.cipher.catalogue import (
-    MAPPERS,
-    SteeredMapper,
-    build_mapper,
-    load_teacher,
-    mapper_card,
+    LEARNED,
+    build_learned,
+    load_learned,
+    model_card,
 )
+from facersa.cipher.steered import SteeredMapper
 from facersa.errors import CheckpointError, FaceRSAError
 from facersa.generator.base import Generator
 from facersa.generator.parts import load_parser
@@ -40,7 +40,7 @@ MakeTask = Callable[..., MapperTask]
 
 @pytest.fixture(scope="module")
 def make_task(generator: Generator) -> MakeTask:
-    teacher = load_teacher("ring")
+    teacher = load_learned("ring")
     judges = load_identity(), load_landmarks(), load_parser(), load_lpips("alex")
 
     def make(recipe: Recipe, seed: int = 0) -> MapperTask:
@@ -50,7 +50,7 @@ def make_task(generator: Generator) -> MakeTask:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", MAPPERS)
+@pytest.mark.parametrize("kind", LEARNED)
 def test_a_stopped_run_resumes_to_the_same_weights(
     kind: str, make_task: MakeTask, tmp_path: Path
 ) -> None:
@@ -83,7 +83,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(
     assert "id_raw" in log[-1]  # painted
     assert ("distillation" in log[0]) == (kind == "faithful")
     card = json.loads((parts / f"{name}.json").read_text())
-    mapper = build_mapper(kind, card["settings"]["mapper"])
+    mapper = build_learned(kind, card["settings"]["mapper"])
     weights = load_file(parts / f"{name}.safetensors")
     mapper.load_state_dict({k: v.float() for k, v in weights.items()})
 
@@ -209,7 +209,7 @@ def test_a_bisenet_of_the_user_parses_the_picture(generator: Generator) -> None:
     torch.testing.assert_close(view.parts, again, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", MAPPERS)
+@pytest.mark.parametrize("kind", LEARNED)
 def test_initial_weights_depend_on_the_seed_alone(
     kind: str, make_task: MakeTask
 ) -> None:
@@ -225,7 +225,7 @@ def test_initial_weights_depend_on_the_seed_alone(
     differs = {k for k, v in other.mapper.state_dict().items() if (v != first[k]).any()}
     assert "converter.first.weight" in differs if kind == "faithful" else differs
     torch.manual_seed(0)  # as the shipped weights began
-    shipped = build_mapper(kind, recipe.options).state_dict()
+    shipped = build_learned(kind, recipe.options).state_dict()
     assert all(torch.equal(v, first[k]) for k, v in shipped.items())
 
 
@@ -256,7 +256,7 @@ def test_a_misspelt_preset_or_mapper_is_an_error() -> None:
         mapper_preset("cpu", "rings")
 
 
-@pytest.mark.parametrize("kind", MAPPERS)
+@pytest.mark.parametrize("kind", LEARNED)
 def test_the_recipe_of_the_shipped_weights_can_be_read(kind: str) -> None:
-    recipe = recipe_of(mapper_card(kind)["settings"])
+    recipe = recipe_of(model_card(kind)["settings"])
     assert recipe.mapper == kind

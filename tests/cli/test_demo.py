@@ -1,0 +1,33 @@
+"""Tests of the commands in ``cli/demo.py``: what they print, write and refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., int]
+
+
+def test_licences_are_listed(capsys: pytest.CaptureFixture[str], run: Run) -> None:
+    assert run("fetch", "--licences") == 0
+    assert "RESEARCH ONLY" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_demo_leaves_every_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], run: Run
+) -> None:
+    assert run("demo", "-o", tmp_path / "out", "--steps", 4) == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        "photo.png",
+        "inversion.png",
+        "encrypted.png",
+        "decrypted.png",
+        "wrong.png",
+        "contact_sheet.png",
+    }
+    printed = capsys.readouterr().out
+    assert "inversion ~ decrypted: 1.000 / 1.000" in printed

@@ -1,0 +1,180 @@
+"""Tests of the commands in ``cli/measure.py``: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from facersa.cli.measure import MEANINGS, verdict
+from facersa.judges.calibration import calibration
+
+Run = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
+
+KEYS = [
+    "id_train",
+    "id_heldout",
+    "lpips",
+    "mse",
+    "psnr",
+    "ssim",
+    "landmarks",
+    "pose",
+    "expression",
+]
+
+
+def test_compare_prints_the_promised_json(
+    photo: Path, sealed: Path, capsys: Capture, run: Run
+) -> None:
+    assert run("compare", photo, sealed, "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert list(figures) == KEYS
+    assert figures["psnr"] == pytest.approx(-10 * np.log10(figures["mse"]), abs=1e-3)
+
+
+SAME = {"id_train": 1.0, "id_heldout": 1.0, "lpips": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("figures", "person", "alike"),
+    [
+        ({}, "the same person, by both judges", "look equal"),
+        ({"lpips": 0.1}, "the same person", "are much alike"),
+        ({"lpips": 0.7}, "the same person", "are different"),
+        ({"id_train": 0.0, "id_heldout": 0.0}, "somebody else", "look equal"),
+        ({"id_train": 0.0}, "cannot tell", "look equal"),
+        ({"id_heldout": None}, "cannot tell", "look equal"),
+    ],
+)
+def test_compare_ends_in_a_verdict(
+    figures: dict[str, float | None], person: str, alike: str
+) -> None:
+    first, second = verdict(SAME | figures).splitlines()
+    assert first.startswith(person) and second == f"the pictures {alike}"
+
+
+@pytest.mark.parametrize("judge", ["train", "heldout"])
+def test_the_verdict_has_the_judges_thresholds(judge: str) -> None:
+    """Just as ``Calibration.same_person`` decides, from the calibrated identity."""
+    scale = calibration(judge)
+    for step in (-1e-4, 1e-4):
+        cosine = torch.tensor(scale.threshold + step)
+        figures = SAME | {f"id_{judge}": float(scale.identity(cosine))}
+        agreed = verdict(figures).startswith("the same person")
+        assert agreed == bool(scale.same_person(cosine))
+
+
+def test_compare_explains_its_figures(sealed: Path, run: Run, capsys: Capture) -> None:
+    assert run("compare", sealed, sealed) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["the same person, by both judges", "the pictures look equal"]
+    assert [line.split()[0] for line in lines[2:]] == KEYS
+    assert lines[2].split(maxsplit=2)[1:] == ["1.0000", MEANINGS["id_train"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        ("--fit 2", "--fit"),
+        ("--from-pixels --bits 16", "--bits"),
+        ("--inversion --layers 5-8", "--layers"),
+        ("--inversion --cipher ring --kappa 0", "--cipher, --kappa"),
+        ("--inversion --from-pixels", "--from-pixels"),
+        ("--photo a.png --stratum W", "--stratum"),
+        ("--photo a.png --n 3 --psi 1", "--n, --psi"),
+        ("--photo a.png --inversion --seed 1", "--seed"),
+    ],
+)
+def test_evaluate_refuses_what_it_would_ignore(
+    options: str, refused: str, run: Run, capsys: Capture
+) -> None:
+    assert run("evaluate", *options.split()) == 2
+    message = capsys.readouterr().err
+    assert f"leave out {refused}; see" in message and len(message.splitlines()) == 1
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the measurement was asked for; none takes place."""
+    received: dict[str, Any] = {}
+
+    def measure(*_: object, **settings: Any) -> dict[str, Any]:
+        received.update(settings)
+        return {}
+
+    for name in ("properties.evaluate", "robustness.from_pixels"):
+        monkeypatch.setattr(f"facersa.evaluation.{name}", measure)
+    monkeypatch.setattr("facersa.cli.measure.report", lambda *_: None)
+    return received
+
+
+@pytest.mark.parametrize("name", ["rotation", "ring", "faithful"])
+def test_one_name_chooses_the_cipher(
+    name: str, run: Run, measured: dict[str, Any]
+) -> None:
+    assert run("evaluate", "--cipher", name, "--n", 3) == 0
+    assert measured["name"].startswith(name)
+    assert measured["num_bits"] == (128 if name == "rotation" else 16)
+
+
+def test_every_way_of_evaluating_keeps_the_stratum(
+    run: Run, measured: dict[str, Any]
+) -> None:
+    for way in ((), ("--from-pixels", "--fit", 1)):
+        measured.clear()
+        assert run("evaluate", "--stratum", "row-mixed", "--seed", 5, *way) == 0
+        assert (measured["stratum"], measured["seed"]) == ("row-mixed", 5)
+    assert measured["fits"] == 1
+
+
+def test_a_network_of_ones_own_joins_the_judges(
+    run: Run, measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facersa.judges.panel.Panel", lambda arcface: f"and {arcface}")
+    assert run("evaluate", "--arcface", "a.onnx") == 0
+    assert measured["panel"] == "and a.onnx"
+    seen: list[Any] = []
+    monkeypatch.setattr("facersa.photo.images.load_image", lambda path: path)
+    monkeypatch.setattr("facersa.evaluation.compare.compare", lambda *a: seen.append(a))
+    assert run("compare", "1.png", "2.png", "--json", "--arcface", "a.onnx") == 0
+    assert seen == [("1.png", "2.png", "and a.onnx")]
+
+
+@pytest.mark.slow
+def test_evaluate_writes_its_json(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "table.json"
+    assert run("evaluate", "--n", 2, "--layers", "5-8", "--json", path) == 0
+    result = json.loads(path.read_text())
+    assert {row["property"] for row in result["rows"]} == set("abcdefgh")
+    assert set(result) >= {"cipher", "seed", "versions", "rows"}
+
+
+@pytest.mark.slow
+def test_localise_writes_its_json(tmp_path: Path, capsys: Capture, run: Run) -> None:
+    path = tmp_path / "rows.json"
+    assert run("localise", "--people", 1, "--psi", 0.7, "--json", path) == 0
+    result = json.loads(path.read_text())
+    assert {str(row) for row in range(16)} | {"3-8", "5-8"} <= set(result["edits"])
+    assert result["settings"]["psi"] == 0.7
+    printed = capsys.readouterr().out
+    assert all(f"{edit} " in printed for edit in result["edits"])
+
+
+def test_localise_checks_its_settings_before_the_work(
+    tmp_path: Path, capsys: Capture, run: Run
+) -> None:
+    for options, hint in (
+        (("--people", 0), "1 person at least"),
+        (("--psi", 0.8), "no calibration"),
+        (("--json", tmp_path / "no" / "rows.json"), "does not exist"),
+    ):
+        assert run("localise", *options) == 1
+        printed = capsys.readouterr().err
+        assert hint in printed and len(printed.splitlines()) == 1

@@ -1,0 +1,220 @@
+"""Tests of what all commands share: help, errors in one line, exit status, options."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facersa.cipher import catalogue
+from facersa.cipher.password import DEFAULT_BITS
+from facersa.cipher.rotation import DEFAULT_KAPPA, DEFAULT_LAYERS
+from facersa.cli import pictures, train
+from facersa.cli.parser import OPTIONS, cipher_names, cli
+from facersa.errors import FaceRSAError
+from facersa.inversion.search import ProjectConfig
+
+Run = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def one_line(capsys: Capture) -> str:
+    """The one line on standard error; nothing else was printed."""
+    printed = capsys.readouterr()
+    line = printed.err.removeprefix("\n")  # which ends a terminal's line after ^C
+    assert printed.out == "" and len(line.splitlines()) == 1
+    assert line.startswith("facersa: ")
+    return line
+
+
+def test_help_and_version_import_nothing_slow() -> None:
+    code = (
+        "import sys; from facersa.__main__ import main\n"
+        "for arguments in (['--help'], ['--version'], *([c, '--help'] for c in "
+        f"{sorted(cli.commands)})): assert main(arguments) == 0\n"
+        "assert not {'torch', 'numpy', 'PIL'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"facersa {version('facersa')}\n" in done.stdout
+    for command in cli.commands:
+        assert f"Usage: facersa {command} " in done.stdout
+
+
+def test_help_names_the_defaults(run: Run, capsys: Capture) -> None:
+    assert run("encrypt", "--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    rows = f"{DEFAULT_LAYERS[0]}-{DEFAULT_LAYERS[-1]}"
+    for default in (
+        "honey",
+        "rotation",
+        str(DEFAULT_KAPPA),
+        f"{ProjectConfig().steps}",
+        f"{DEFAULT_BITS}; a trained cipher has its own, 16",
+        f"{rows}; the paper's are 5-8",
+    ):
+        assert f"[default: {default}]" in shown
+    assert all(name in OPTIONS["cipher"][1] for name in cipher_names())
+    assert run("evaluate", "--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for default in (64, 0, 0.85, "W"):
+        assert f"[default: {default}]" in shown
+
+
+def test_every_description_belongs_to_an_option() -> None:
+    used = {
+        key
+        for name, command in cli.commands.items()
+        for parameter in command.params
+        for key in (parameter.name, f"{name} {parameter.name}")
+    }
+    assert set(OPTIONS) <= used
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ((), "Missing command"),
+        (("encode",), "No such command"),
+        (("encrypt",), "PHOTO"),
+        (("encrypt", "a.png"), "--output"),
+        (("encrypt", "a.png", "-o", "b.png", "--mapper", "ring"), "--mapper"),
+        (("encrypt", "a.png", "-o", "b.png", "--cipher", "rign"), "rotation, ring, "),
+        (("encrypt", "a.png", "-o", "b.png", "--face", "left"), "a number or all"),
+        (("encrypt", "a.png", "-o", "b.png", "--layers", "8-5"), "such as 5-8"),
+        (("encrypt", "a.png", "-o", "b.png", "--kappa", "much"), "--kappa"),
+        (("evaluate", "--cipher", "mapper"), "expected one of"),
+        (("evaluate", "--stratum", "Z"), "row-mixed"),
+        (("train", "mapper", "--preset", "cpuu"), "smoke"),
+        (("train", "everything"), "encoder"),
+    ],
+)
+def test_a_wrong_call_is_one_line(
+    arguments: tuple[str, ...], hint: str, run: Run, capsys: Capture
+) -> None:
+    assert run(*arguments) == 2
+    line = one_line(capsys)
+    assert hint in line and "; see facersa" in line and line.endswith("--help.\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "hint"),
+    [
+        (FaceRSAError("this is\nwrong."), 1, "this is wrong."),
+        (KeyboardInterrupt(), 130, "no file was left half-written"),
+        (MemoryError(), 1, "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "memory"),
+        (OSError(28, "No space left on device", "x.png"), 1, "x.png: No space left"),
+    ],
+)
+def test_an_error_is_one_line(
+    error: BaseException,
+    status: int,
+    hint: str,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    def fail(_: int) -> None:
+        raise error
+
+    monkeypatch.setattr("facersa.cipher.password.pair", fail)
+    assert run("pair") == status
+    assert hint in one_line(capsys)
+
+
+def test_a_bug_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("facersa.cipher.password.pair", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run("pair")
+
+
+def test_a_reader_that_needs_no_more_is_no_error() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "facersa", "pair"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert child.stdout is not None and child.stderr is not None
+    child.stdout.close()  # before anything is printed, as head may
+    assert child.stderr.read() == b""
+    child.stderr.close()
+    assert child.wait() == 0
+
+
+def test_the_shell_completes(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    from facersa.__main__ import main
+
+    for words, expected in (
+        ("facersa enc", ["plain,encrypt"]),
+        ("facersa encrypt --cipher r", ["plain,rotation", "plain,ring"]),
+        ("facersa train mapper --preset g", ["plain,gpu"]),
+    ):
+        monkeypatch.setenv("_FACERSA_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        with pytest.raises(SystemExit) as done:
+            main([])
+        assert done.value.code == 0
+        assert capsys.readouterr().out.split() == expected
+
+
+def test_ciphers_are_looked_up_when_a_command_runs(
+    run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(catalogue, "LEARNED", (*catalogue.LEARNED, "toy"))
+    assert "toy" in cipher_names()
+    # The name passes; what is missing next is a password.
+    assert run("encrypt", photo, "-o", photo.parent / "x.png", "--cipher", "toy") == 1
+    assert "no password" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("given", "settings"),
+    [
+        (
+            "--cipher ring --weights w.safetensors --bisenet b.pth --generator g.pt",
+            {"bisenet": "b.pth", "cipher": "ring", "weights": "w.safetensors"},
+        ),
+        ("--layers 5-8 --kappa 0", {"layers": (5, 6, 7, 8), "kappa": 0.0}),
+        ("", {}),
+    ],
+)
+def test_settings_and_files_of_ones_own_reach_the_engine(
+    given: str,
+    settings: dict[str, Any],
+    run: Run,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    def engine(generator: str, **received: Any) -> None:
+        raise FaceRSAError(f"{generator} {received}")
+
+    monkeypatch.setattr("facersa.pipeline.FaceRSA", engine)
+    monkeypatch.setattr("facersa.cli.parser.open_generator", lambda file: file)
+    arguments = ("encrypt", photo, "-o", tmp_path / "out.png", "--password", "x")
+    assert run(*arguments, *given.split()) == 1
+    generator = "g.pt" if "--generator" in given else None
+    assert one_line(capsys) == f"facersa: {generator} {settings}\n"
+
+
+def test_functions_are_typed_and_choices_agree() -> None:
+    choices = cli.commands["train"].params[0].type.choices  # type: ignore[attr-defined]
+    assert set(choices) == {*train.TASKS, *train.FITS}
+    assert pictures.encrypt.__annotations__["kappa"] == "float | None"
+    assert os.environ.get("_FACERSA_COMPLETE") is None
