@@ -43,22 +43,15 @@ READ_SHARE, READ_MOST = 5 / 6, 10_000  # of the people, for fitting the linear r
 MEASURED = 24  # people, plain ones and encrypted ones
 
 
-class RowCritic(nn.Module):
-    """Discriminator of single rows: whitened rows (..., 512) to logits."""
-
-    def __init__(self, width: int = 256) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(512, width),
-            nn.LeakyReLU(0.2),
-            nn.Linear(width, width),
-            nn.LeakyReLU(0.2),
-            nn.Linear(width, 1),
-        )
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Logits (...,), positive for a row of the generator's own."""
-        return self.layers(z)[..., 0]
+def row_critic(width: int = 256) -> nn.Sequential:
+    """Discriminator of whitened rows (..., 512): logits (..., 1), positive if real."""
+    return nn.Sequential(
+        nn.Linear(512, width),
+        nn.LeakyReLU(0.2),
+        nn.Linear(width, width),
+        nn.LeakyReLU(0.2),
+        nn.Linear(width, 1),
+    )
 
 
 class EncoderTask:
@@ -90,7 +83,7 @@ class EncoderTask:
         self.stats = WStatistics.load() if statistics is None else statistics
         self.paint = fast_on_cuda(generator, generator.preview)
         with seeded(seed):
-            self.pyramid, self.row_critic = Pyramid(), RowCritic()
+            self.pyramid, self.row_critic = Pyramid(), row_critic()
         self.encoder = Encoder(Trunk(identity, lpips), self.pyramid, self.stats)
         self.encoder.to(self.device)
         # Fitted in closed form; by descent it would only memorise its pictures.

@@ -17,7 +17,7 @@ from facersa.errors import FaceRSAError
 from facersa.generator.base import Generator
 from facersa.inversion.encoder import Pyramid
 from facersa.judges.networks import IdentityJudge, load_identity, load_lpips
-from facersa.training.encoder import EncoderTask, RowCritic
+from facersa.training.encoder import EncoderTask
 from facersa.training.loop import stored_run, train
 from facersa.training.recipes import EncoderRecipe, encoder_preset, encoder_recipe_of
 
@@ -66,17 +66,6 @@ def test_each_side_of_the_game_teaches_its_own_player(generator: Generator) -> N
     (terms["row_critic"] + terms["r1"]).backward()
     assert z.grad is None
     assert all(p.grad is not None for p in task.row_critic.parameters())
-
-
-def test_the_gradient_points_uphill() -> None:
-    critic = RowCritic()
-    z = torch.randn(5, 512, requires_grad=True)
-    (gradient,) = torch.autograd.grad(critic(z).sum(), z)
-    step = 1e-2 * gradient
-    with torch.no_grad():
-        rise = critic(z + step) - critic(z - step)
-    expected = 2 * (gradient * step).sum(1)
-    torch.testing.assert_close(rise, expected, rtol=0.2, atol=1e-6)
 
 
 def test_pictures_are_painted_and_augmented_anew(
