@@ -23,18 +23,13 @@ from torch import Tensor
 from facersa.errors import PasswordError
 
 DEFAULT_BITS = 128
-
 MAX_BITS = 4096
-
 MAX_TERMS = 256  # passwords in one sum; keeps every angle exact in float64
-
 SALT_BYTES = 16
 
 # RFC 9106, section 4, second recommended option: 64 MiB, 3 passes, 4 lanes.
 ARGON2_MEMORY_KIB = 64 * 1024
-
 ARGON2_PASSES = 3
-
 ARGON2_LANES = 4
 
 

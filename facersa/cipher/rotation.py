@@ -30,13 +30,9 @@ from facersa.generator.statistics import WStatistics
 from facersa.ops import check_shape
 
 DEFAULT_LAYERS = (3, 4, 5, 6, 7, 8)
-
 DEFAULT_CONTEXT = 12
-
 DEFAULT_KAPPA = 0.15
-
 TURN = 2**32  # angles are whole numbers of 2 pi / TURN, so sums of them are exact
-
 EXACT = 2**53 // TURN  # float64 sums of up to so many half-columns are exact
 
 

@@ -43,17 +43,14 @@ OPEN_WARNING = (
     "note: an open file can be decrypted without a password, by copying a row of its "
     "code over the edited ones; share it only with people who may see the face."
 )
-
 TOO_SMALL = (
     "note: the picture is too small to hold the code in its pixels, so keep the file "
     "itself: another program would drop the chunk."
 )
-
 SHARED_PIXELS = (
     "note: the pixels hold the code of one face at most, the first that was encrypted; "
     "keep the file itself for the others: another program would drop their chunks."
 )
-
 FEW_BITS = 64
 
 

@@ -32,9 +32,7 @@ from facersa.training.distillation import distillation_loss
 from facersa.training.loop import TrainConfig, train
 
 PSI = 0.85
-
 CODES = 256  # people measured in code space; pictures are more expensive
-
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "ours": {},
     "norm over rows": {"norm": "rows"},
@@ -48,7 +46,6 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "strength 1": {"strength": 1.0},
     "as published": {"norm": "rows", "last_activation": True, "odd": False},
 }
-
 # Codes that should agree.
 CODE_PAIRS = {
     "recover (c)": ("I", "Ie1d1"),
@@ -57,7 +54,6 @@ CODE_PAIRS = {
     "order (g)": ("Ie2", "Ie1e2d1"),
     "sum (h)": ("Ie1e2", "I(e1+e2)"),
 }
-
 PICTURE_PAIRS = {
     "hidden (b)": ("I", "Ie1"),
     "recover (c)": ("I", "Ie1d1"),

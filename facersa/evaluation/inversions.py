@@ -47,7 +47,6 @@ WAYS: Mapping[str, Way] = {
     "encoder, 100 steps": Way(100),
     "encoder, 100 steps, stored": Way(100, stored=True),
 }
-
 JUDGED = 256
 
 

@@ -30,7 +30,6 @@ ROUNDING = 1e-5  # in w
 
 # Which pairs test which property, and what is measured on them.
 BOTH = "identity pixels"
-
 PAIRS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "b": (("I", "Ie1", "identity attributes"),),
     "c": (("I", "Ie1d1", BOTH), ("I", "I0", BOTH)),
@@ -62,7 +61,6 @@ PAIRS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("I", "Ie1e2e3e4(d1+d2+d3+d4)", BOTH),
     ),
 }
-
 DETECTED = ("I", "Ie1", "Ie1e2e3e4")  # where a face is to be detected: property (a)
 
 

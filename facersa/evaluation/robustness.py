@@ -59,7 +59,6 @@ def rescale(
 
 
 Change = Callable[[bytes], bytes]
-
 CHANGES: Mapping[str, Change] = {
     "PNG": lambda data: data,
     "JPEG 95": lambda data: recompress(95, data),

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import openvino as ov
 
 FULL, PREVIEW = "full", "preview"
-
 TRACE_VERSION = 1  # of ``synthesize``: raise it when that computes something else
 
 

@@ -18,9 +18,7 @@ from facersa.errors import AssetError
 from facersa.generator.mobile_stylegan import MobileStyleGAN
 
 PARTS = 12
-
 BACKGROUND = (0, 3, 10)  # parts around people, chosen by eye for the shipped centres
-
 BLOCKS = 4  # features after block 3: 512 channels, 64 x 64
 
 

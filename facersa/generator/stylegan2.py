@@ -29,7 +29,6 @@ from facersa.generator.base import PREVIEW_SIDE, Generator, Mapping
 from facersa.ops import check_shape
 
 MAPPING_LR = 0.01  # learning rate of the mapping, relative to the other layers
-
 AVERAGE_SAMPLES = 10_000
 
 

@@ -37,15 +37,10 @@ from facersa.ops import check_shape
 from facersa.photo.images import resize
 
 SIDE = 256  # of the network's input
-
 BLOCKS, WIDTHS = (3, 4, 14, 3), (64, 128, 256, 512)  # of IR-SE50, by stage
-
 REDUCTION = 16  # of channels inside squeeze-and-excitation
-
 MIDDLE_ROW, FINE_ROW = 3, 7  # the first rows read from the middle and the fine map
-
 SIDES = {"coarse": SIDE // 16, "middle": SIDE // 8, "fine": SIDE // 4}
-
 ENCODER_TYPE = "Encoder4Editing"  # pSp uses the same names for another encoder
 
 

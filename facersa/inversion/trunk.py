@@ -12,15 +12,10 @@ from facersa.judges.networks import FrozenNetwork, IdentityJudge, tapped
 from facersa.photo.images import resize
 
 SIDE = 256  # of the trunk's input
-
 SOFT = 128  # of the copy it is given: generated faces have no finer detail
-
 FACE_TAPS = ("add_73", "add_90")  # nodes of the identity network: 14 x 14 and 7 x 7
-
 FACE_BOX = (32 / SIDE, 35 / SIDE, 220 / SIDE, 223 / SIDE)  # its crop, in sides
-
 CHANNELS = {"coarse": 256 + 128, "middle": 384 + 128, "fine": 192 + 64 + 3}
-
 SIDES = {"coarse": 8, "middle": 16, "fine": 16}
 
 

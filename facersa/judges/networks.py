@@ -30,9 +30,7 @@ from facersa.photo.images import check_images, resize
 # What each network is shown, in 64ths of the side: left, top, right, bottom. Chosen
 # by search over generated faces, against dlib's landmarks and the pose from them.
 LANDMARK_CROP = (10, 17, 54, 61)
-
 POSE_CROP = (10, 13, 54, 57)
-
 EXPRESSION_CROP = (8, 10, 56, 58)
 
 

@@ -22,7 +22,6 @@ from facersa.errors import ImageError
 from facersa.photo.square import Aligned, rescale, roundness, sample, units
 
 FEATHER = 0.25  # of the way from the edge to the centre: there the mask fades in
-
 # Near the border between two faces, in half sides, as differences of roundness:
 GAP = 0.08  # width that stays the photo's, as two detections of a face may differ
 FADE = 0.2  # width beyond it over which the mask fades in

@@ -47,19 +47,12 @@ from facersa.sealing.compact import CompactCode
 from facersa.sealing.honey import HoneyPrior
 
 CHUNK = b"faRs"
-
 VERSION = 2  # written; version 1 is read too, see FORMAT.md
-
 MODE_BYTES = {"open": 1, "honey": 2}
-
 HEAD = struct.Struct(">BBHHI")  # version, mode, rows, size of a row, JSON length
-
 NONCE_BYTES = 12
-
 DIGEST_BYTES = 32
-
 MAX_ROWS, MAX_SIZE, MAX_JSON = 64, 4096, 2**16
-
 # All that stored JSON of the wrong form can raise.
 _SENSELESS = (
     ValueError,
@@ -69,9 +62,7 @@ _SENSELESS = (
     ArithmeticError,
     RecursionError,
 )
-
 Prior = HoneyPrior | CompactCode
-
 _DAMAGED = "the code in this file is damaged ({}); get an intact copy of the file."
 
 

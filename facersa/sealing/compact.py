@@ -29,7 +29,6 @@ from facersa.generator.statistics import WStatistics, cosine_basis
 from facersa.ops import check_shape
 
 MAX_DEPTH = 8  # bits of one coordinate
-
 # Up to which axis, and there: deviation of the mean row's coefficient, of a contrast's.
 WIDTHS = (
     (32, 3.4, 0.49),
@@ -38,7 +37,6 @@ WIDTHS = (
     (256, 3.4, 0.21),
     (512, 2.6, 0.11),
 )
-
 FILE = "compact.safetensors"
 
 

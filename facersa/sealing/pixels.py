@@ -33,7 +33,6 @@ from facersa.sealing.compact import CompactCode
 from facersa.sealing.watermark import CAPACITY, MIN_SIDE, STEPS, embed, read
 
 VERSION = 1  # of the mark, and of the table in ``CompactCode.load``
-
 NONCE = b"facersa pix1"  # one salt a picture, so one nonce for all
 
 # Bits beside the cipher's number, for what changes how a face is painted back. Where
@@ -42,19 +41,12 @@ FLAGS = {"others": 0x40, "detail": 0x20}
 SETTINGS = {"layers", "context", "kappa"}  # of a cipher: what the head has room for
 # version, cipher, bits, rows as a mask, context row, kappa, weights; salt; place
 HEAD = struct.Struct(f">BBHIBd8s{SALT_BYTES}s4f")
-
 BLOCK_BYTES, PARITY = 255, 64  # Reed-Solomon: corrects 32 wrong bytes a block
-
 BLOCKS = CAPACITY // 8 // BLOCK_BYTES
-
 DATA_BYTES = BLOCKS * (BLOCK_BYTES - PARITY)
-
 CHECK_BYTES = 4
-
 PAYLOAD_BYTES = DATA_BYTES - HEAD.size - CHECK_BYTES
-
 CODE_BITS = 8 * PAYLOAD_BYTES - 1  # and one bit for which of the pair it was
-
 ERASED = (0, 24, 48)  # least clear bytes of a block to give up, tried in turn
 
 

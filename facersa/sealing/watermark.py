@@ -25,24 +25,15 @@ from facersa.ops import check_shape
 from facersa.photo.images import from_uint8, resample, to_uint8
 
 SIDE = 512  # of the frame in which marks are written and read
-
 BLOCK = 8
-
 BLOCKS = (SIDE // BLOCK) ** 2
-
 BANDS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (0, 3), (3, 0))
-
 SPREAD = 6  # coefficients that share one bit
-
 STEPS = (16.0, 20.0, 24.0, 28.0)  # of the grids, in grey levels: faint to robust
-
 CAPACITY = BLOCKS * len(BANDS) // SPREAD
-
 ROUNDS = 3  # the frame is not exactly the picture, so writing is repeated
-
 # Shrinking a picture fades its finer coefficients; reading tries to undo that.
 GAINS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08)
-
 MIN_SIDE = 256  # pixels; below, the lowest coefficients themselves are lost
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)

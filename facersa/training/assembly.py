@@ -38,11 +38,8 @@ CONSTANT_STEP = 1000.0  # in the third module
 SAMPLES = 256  # people and passwords that set the scales
 
 PLANES = 20  # of a ring at most: 12 units fold each curve, which is 5 half turns
-
 HALF_TURNS = 8  # that the first fold leaves; half of them are whole turns
-
 SPARE = 64  # units at least of gamma that hold the constant
-
 FORM = MapperConfig(odd=False, norm="none")  # three modules
 
 

@@ -26,7 +26,6 @@ from facersa.photo.images import decode_image, jpeg_bytes
 SIDE = 256
 
 Change = Callable[[Tensor, Tensor, torch.Generator], Tensor]
-
 Changes = Sequence[tuple[Change, float]]
 
 
@@ -159,14 +158,12 @@ CHANGES: Changes = (
     (add_noise, 0.4),
     (compress, 0.4),
 )
-
 SCENES: Changes = (
     (shift_crop, 0.5),
     (warp, 0.8),
     (swap_background, 0.4),
     (relight, 0.8),
 )
-
 DAMAGE: Changes = tuple(
     (change, chance)
     for change, chance in CHANGES

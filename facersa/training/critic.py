@@ -26,9 +26,7 @@ from facersa.training.losses import View
 
 # Nodes of the identity network, and their channels: 56 x 56, 28 x 28 and 14 x 14 maps.
 TAPS = {"prelu_5": 128, "add_20": 64, "add_73": 128}
-
 TEXTURE = 2 * sum(TAPS.values())  # mean and spread of each channel
-
 LEAST = 0.01  # spread, so that a channel that hardly varies is not blown up
 
 

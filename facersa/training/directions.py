@@ -18,7 +18,6 @@ from facersa.generator.base import Generator
 from facersa.judges.networks import IdentityJudge, Landmarks
 
 SIDE = 64  # of the picture whose pixels should stay
-
 PART = 4  # people painted at once
 
 

@@ -35,11 +35,8 @@ from facersa.training.loop import TrainConfig, seeded
 from facersa.training.recipes import EncoderRecipe
 
 PART = 200  # pictures augmented together for the linear read
-
 TOGETHER = 16  # pictures painted and read at once: memory stays below 4 GB
-
 READ_SHARE, READ_MOST = 5 / 6, 10_000  # of the people, for fitting the linear read
-
 MEASURED = 24  # people, plain ones and encrypted ones
 
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from facersa.cipher.base import SLOPE, W_DIM
 
 Figures = dict[str, Tensor]
-
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
