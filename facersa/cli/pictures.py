@@ -127,8 +127,10 @@ def encrypt(
     if alone:
         _refuse_settings(photo, chunk)
     secrets = read_secrets(password, code, confirm=True)
-    settings = {"cipher": cipher, "weights": weights, "layers": layers, "kappa": kappa}
-    engine = build_engine(generator, bisenet=bisenet, **settings)
+    settings = {"weights": weights, "layers": layers, "kappa": kappa}
+    if weights and not cipher:  # those of the file, to add a password to it
+        cipher = _learned_in(picture)
+    engine = build_engine(generator, bisenet=bisenet, cipher=cipher, **settings)
     num_bits = secrets.num_bits(bits, default=engine.default_bits)
     engine.cipher(num_bits)
     found = [] if alone else engine.find_faces(picture.image, picture.squares)
@@ -165,7 +167,7 @@ def encrypt(
 
 def _refuse_settings(photo: str, chunk: str) -> None:
     """An encrypted face keeps the settings it was encrypted with."""
-    settings = "bits steps cipher weights layers kappa crop keep_detail no_pixels"
+    settings = "bits steps cipher layers kappa crop keep_detail no_pixels"
     refuse(
         f"{photo} is an encrypted picture and keeps its settings; encrypt the "
         "photograph anew to change them, or choose a further face with --face",
@@ -235,6 +237,12 @@ def _cipher_of(picture: EncryptedPicture, number: int | None) -> str:
     return str(picture.faces[picture.pick(number)].params.get("cipher"))
 
 
+def _learned_in(picture: EncryptedPicture) -> str | None:
+    """The first cipher with weights that a face in the picture was encrypted with."""
+    learned = [sealed for sealed in picture.faces if "weights" in sealed.params]
+    return str(learned[0].params["cipher"]) if learned else None
+
+
 def _say_written(
     path: object, found: str, numbers: Sequence[int], done: str, ciphers: Sequence[str]
 ) -> None:
@@ -275,8 +283,7 @@ def decrypt(
         numbers = [0]
     ciphers = [_cipher_of(current, number) for number in numbers]
     secrets = read_secrets(password, code)
-    learned = next((name for name in ciphers if name != "rotation"), None)
-    settings = {"cipher": learned if weights else None, "weights": weights}
+    settings = {"weights": weights, "cipher": _learned_in(current) if weights else None}
     engine = build_engine(generator, bisenet=bisenet, **settings)
     # From the right, because those to the left of a face keep their numbers.
     for number in reversed(numbers):

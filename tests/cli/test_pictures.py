@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from facersa.cipher.catalogue import build_learned
 from facersa.cli.pictures import OPEN_WARNING, SHARED_PIXELS
 from facersa.judges.metrics import psnr
 from facersa.photo.images import load_image, save_png
@@ -109,7 +112,6 @@ def test_open_files_warn_and_compose(
         "--bits 16",
         "--steps 0",
         "--cipher rotation",
-        "--weights none",
         "--layers 5-8",
         "--kappa 0",
         "--crop",
@@ -427,3 +429,24 @@ def test_missing_weights_without_a_network(
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out.png").exists()
     assert {p.name for p in (tmp_path / "cache").iterdir()} <= {".lock"}
+
+
+def test_weights_of_ones_own_are_needed_again(
+    photo: Path, tmp_path: Path, capfd: Capture, run: Run
+) -> None:
+    weights, names = tmp_path / "own.safetensors", ("one", "two", "three", "back")
+    one, two, three, back = (tmp_path / f"{name}.png" for name in names)
+    cipher = build_learned("steered")
+    tensors = {name: value.contiguous() for name, value in cipher.state_dict().items()}
+    save_file(tensors, weights)
+    card = {"settings": {"mapper": cipher.settings}}
+    weights.with_suffix(".json").write_text(json.dumps(card))
+    own, first = ("--weights", weights), ("--password", "a")
+    how = ("--cipher", "steered", "--chunk", "open", "--steps", 0)
+    assert run("encrypt", photo, "-o", one, *first, *how, *own) == 0
+    assert run("encrypt", one, "-o", two, "--password", "b") == 1
+    assert "pass the file that holds them with --weights" in capfd.readouterr().err
+    assert run("encrypt", one, "-o", two, "--password", "b", *own) == 0
+    assert run("decrypt", two, "-o", three, *first, *own) == 0
+    assert run("decrypt", three, "-o", back, "--password", "b") == 1
+    assert run("decrypt", three, "-o", back, "--password", "b", *own) == 0
