@@ -128,11 +128,15 @@ def test_without_an_encoder_a_search_starts_from_nothing(cache: Path) -> None:
     assert inverter.encoder is None
     generator = inverter.generator
     face = generator.synthesize(generator.sample([1])).clamp(-1, 1)
-    config = ProjectConfig(steps=8, candidates=4)
+    config = ProjectConfig(steps=5, candidates=3)
     ws = inverter.find(face, config=config, progress=False)
     assert ws.shape == (1, 18, 16)
     mean = generator.broadcast(generator.w_avg[None])
-    assert _distance(inverter, ws, face) < _distance(inverter, mean, face)
+    # Its pictures are far out of range, where pixels are nearly the whole loss.
+    before, after = (
+        (generator.preview(code) - _small(face)).square().mean() for code in (mean, ws)
+    )
+    assert after < 0.9 * before
     with pytest.raises(FaceRSAError, match="no encoder.*give 1 step or more"):
         inverter.find(face, config=ProjectConfig(steps=0))
     with pytest.raises(FaceRSAError, match="no encoder"):
