@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from facersa.cipher.catalogue import load_cipher
     from facersa.cipher.password import Password
     from facersa.cipher.rotation import RotationCipher
     from facersa.errors import FaceRSAError
@@ -26,6 +27,7 @@ __all__ = [
     "Password",
     "RotationCipher",
     "align",
+    "load_cipher",
     "load_generator",
     "load_image",
     "project",
@@ -38,6 +40,7 @@ _HOMES = {
     "Password": "cipher.password",
     "RotationCipher": "cipher.rotation",
     "align": "photo.align",
+    "load_cipher": "cipher.catalogue",
     "load_generator": "generator.load",
     "load_image": "photo.images",
     "project": "inversion.search",

@@ -117,7 +117,7 @@ def varied_codes(generator: Generator, count: int, seed: int) -> Tensor:
 def training_codes(generator: Generator, count: int, seed: int) -> Tensor:
     """The codes of ``varied_codes``, every fourth encrypted under a random password."""
     ws = varied_codes(generator, count, seed)
-    cipher = RotationCipher().to(ws.device)
+    cipher = RotationCipher(WStatistics.of(generator)).to(ws.device)
     chosen = torch.arange(ENCRYPTED_EVERY - 1, count, ENCRYPTED_EVERY)
     if len(chosen):
         passwords = [
@@ -139,7 +139,7 @@ def people(
     if kind != "encrypted":
         return sample_stratum(generator, kind, psi, count, first_seed=first)
     ws = sample_stratum(generator, "W", psi, count, first_seed=first)
-    cipher = RotationCipher().to(ws.device)
+    cipher = RotationCipher(WStatistics.of(generator)).to(ws.device)
     codes = [Password.random(cipher.num_bits, seed=seed + k).code for k in range(count)]
     return cipher(ws, torch.cat(codes).to(ws.device))
 
@@ -172,5 +172,5 @@ def draw_noise(
     random = torch.Generator().manual_seed(first)
     shape = (count, generator.num_ws, generator.w_dim)
     z = torch.randn(shape, generator=random)
-    w = (statistics or WStatistics.load()).unwhiten(z).float()
+    w = (statistics or WStatistics.of(generator)).unwhiten(z).float()
     return generator.truncate(w.to(generator.w_avg.device), psi)

@@ -18,7 +18,6 @@ from facersa.cli.parser import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from facersa.generator.base import Generator
     from facersa.judges.panel import Panel
 
 MEANINGS = {
@@ -121,7 +120,6 @@ def run_evaluate(
     from facersa.cipher.catalogue import label
     from facersa.evaluation import properties, robustness
     from facersa.files import check_output
-    from facersa.generator.load import load_generator
     from facersa.photo.images import load_image
 
     if inversion:
@@ -129,6 +127,7 @@ def run_evaluate(
         refuse("--inversion measures no cipher", *settings.split())
     elif from_pixels:
         refuse("--from-pixels uses codes of the cipher's own length", "bits")
+        refuse("pixels hold codes of MobileStyleGAN only", "generator")
     else:
         refuse("only --from-pixels fits codes", "fit")
     if photo:
@@ -140,7 +139,7 @@ def run_evaluate(
     people: dict[str, Any] = {"n": n, "seed": seed, "psi": psi, "stratum": stratum}
     judges: dict[str, Any] = {"panel": load_panel(arcface)} if arcface else {}
     if inversion:
-        report(_inversions(load_generator(generator), photos, **people | judges), json)
+        report(_inversions(generator, photos, **people | judges), json)
         return
     engine = build_engine(
         generator, cipher=cipher, weights=weights, layers=layers, kappa=kappa
@@ -161,7 +160,7 @@ def run_evaluate(
 
 
 def _inversions(
-    generator: Generator,
+    backend: str | None,
     photos: Sequence[Tensor],
     *,
     n: int,
@@ -172,11 +171,12 @@ def _inversions(
 ) -> dict[str, Any]:
     from facersa.evaluation.inversions import fidelity
     from facersa.generator.openvino import Renderer
-    from facersa.inversion.inverter import Inverter
+    from facersa.inversion.inverter import Inverter, load_backend
     from facersa.people import people
     from facersa.photo.align import align
 
-    inverter = Inverter(generator)
+    inverter = Inverter(*load_backend(backend))
+    generator = inverter.generator
     if photos:
         return fidelity(inverter, [align(photo).image for photo in photos], **judges)
     codes = people(generator, stratum, psi, n, seed=seed)

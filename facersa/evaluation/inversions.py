@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.evaluation.results import Key, head, rows
+from facersa.generator.mobile_stylegan import MobileStyleGAN
 from facersa.generator.openvino import Renderer
 from facersa.generator.statistics import WStatistics
 from facersa.inversion.inverter import Inverter
@@ -82,7 +83,8 @@ def fidelity(
         the error of the code relative to its distance from the mean.
     """
     panel, renderer = panel or Panel(), Renderer(inverter.generator)
-    table, stats = CompactCode.load(), WStatistics.load()
+    table, stats = CompactCode.load(), WStatistics.of(inverter.generator)
+    ways = {name: way for name, way in ways.items() if _possible(way, inverter)}
 
     def storable(ws: Tensor) -> Tensor:
         return table.quantise(ws.cpu(), stats).to(ws)
@@ -116,3 +118,11 @@ def fidelity(
                 values["inversion", name, metric, judge].append(value)
     settings = {"n": len(pictures), "psi": psi, "stratum": stratum, "ways": list(ways)}
     return head("inversions", pictures=what, settings=settings) | {"rows": rows(values)}
+
+
+def _possible(way: Way, inverter: Inverter) -> bool:
+    """Pixels store codes of MobileStyleGAN only; a guess needs an encoder."""
+    stores = isinstance(inverter.generator, MobileStyleGAN)
+    return (stores or not way.stored) and (
+        inverter.encoder is not None or way.steps > 0
+    )
