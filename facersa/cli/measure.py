@@ -146,16 +146,15 @@ def run_evaluate(
     )
     measured = engine.cipher(bits)
     inversions = [engine.invert(picture) for picture in photos] or None
-    how = people | judges | {"name": label(measured)}
+    how = people | judges
     if inversions:
         how["psi"] = 1.0
     if from_pixels:
-        how |= {"inversions": inversions, "fits": fit}
+        how |= {"inversions": inversions, "fits": fit, "name": label(measured)}
         report(robustness.from_pixels(engine, **how), json)
         return
     if inversions:
         how["codes"] = torch.cat([found.ws for found in inversions])
-    how |= {"num_bits": measured.num_bits, "layers": measured.layers}
     report(properties.evaluate(measured, engine.generator, **how), json)
 
 

@@ -94,9 +94,7 @@ class Copying:
         return {}
 
 
-def relative_errors(
-    mapper: Cipher, codes: Tensor, num_bits: int, seed: int
-) -> dict[str, list[float]]:
+def relative_errors(mapper: Cipher, codes: Tensor, seed: int) -> dict[str, list[float]]:
     """Errors of each of ``codes`` (n, num_ws, 512), by name of ``CODE_PAIRS``.
 
     The distance of the pair's two codes over that from I to Ie1: 0 is exact, 1 is as
@@ -104,7 +102,7 @@ def relative_errors(
     """
     errors: dict[str, list[float]] = defaultdict(list)
     for index, ws in enumerate(codes.split(1)):
-        named = property_codes(mapper, ws, num_bits, seed + index, ws)
+        named = property_codes(mapper, ws, seed + index, ws)
         length = (named["Ie1"] - named["I"]).norm()
         for name, (first, second) in CODE_PAIRS.items():
             gap = (named[first] - named[second]).norm()
@@ -115,7 +113,6 @@ def relative_errors(
 def picture_figures(
     mapper: Cipher,
     codes: Tensor,
-    num_bits: int,
     seed: int,
     panel: Panel,
     renderer: Renderer,
@@ -124,7 +121,7 @@ def picture_figures(
     values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     painted = sorted({key for pair in PICTURE_PAIRS.values() for key in pair})
     for index, ws in enumerate(codes.split(1)):
-        named = property_codes(mapper, ws, num_bits, seed + index, ws)
+        named = property_codes(mapper, ws, seed + index, ws)
         reports = {key: panel.report(renderer.full(named[key])) for key in painted}
         for name, (first, second) in PICTURE_PAIRS.items():
             pair = reports[first], reports[second]
@@ -174,10 +171,9 @@ def ablate(
         with tempfile.TemporaryDirectory() as folder:
             task = Copying(mapper, generator, teacher)
             train(task, config, Path(folder), progress=progress)
-        bits = mapper.num_bits
         with torch.no_grad():
-            errors = relative_errors(mapper, codes[:CODES], bits, seed)
-            figures = picture_figures(mapper, codes[:n], bits, seed, panel, renderer)
+            errors = relative_errors(mapper, codes[:CODES], seed)
+            figures = picture_figures(mapper, codes[:n], seed, panel, renderer)
         values |= {(what, name, "error", None): x for what, x in errors.items()}
         values |= {(what, name, m, judge): x for (what, m, judge), x in figures.items()}
     return head(

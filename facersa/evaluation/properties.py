@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.cipher.base import Cipher
+from facersa.cipher.catalogue import label
 from facersa.cipher.password import Password, total
 from facersa.errors import FaceRSAError
 from facersa.evaluation.attacks import classifier_accuracy, copy_row
@@ -86,7 +87,7 @@ def property_passwords(num_bits: int, seed: int) -> tuple[list[Password], Passwo
 
 
 def property_codes(
-    cipher: Cipher, ws: Tensor, num_bits: int, seed: int, other: Tensor
+    cipher: Cipher, ws: Tensor, seed: int, other: Tensor
 ) -> dict[str, Tensor]:
     """Every code that ``PAIRS`` names, for one person (1, rows, D).
 
@@ -95,9 +96,9 @@ def property_codes(
     one, ``^`` marks a bit flip, ``0`` is the code that does nothing, and a sum in
     brackets is one code.
     """
-    e, wrong = property_passwords(num_bits, seed)
+    e, wrong = property_passwords(cipher.num_bits, seed)
     passwords = {f"e{k}": password for k, password in enumerate(e, start=1)}
-    passwords["e1^"] = e[0].flip(seed % num_bits)
+    passwords["e1^"] = e[0].flip(seed % cipher.num_bits)
     passwords |= {f"d{name[1:]}": p.inverse for name, p in passwords.items()}
     passwords |= {"d'": wrong, "0": e[0] + e[0].inverse}
     names = [name for pairs in PAIRS.values() for pair in pairs for name in pair[:2]]
@@ -122,30 +123,24 @@ def evaluate(
     cipher: Cipher,
     generator: Generator,
     *,
-    name: str,
-    num_bits: int,
     codes: Tensor | None = None,
     n: int = 64,
     seed: int = 0,
     stratum: Stratum = "W",
     psi: float = 0.85,
-    layers: tuple[int, ...] = (),
     panel: Panel | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure every property on ``n`` people.
 
     Args:
-        cipher: ``cipher(ws, code) -> ws``.
+        cipher: what is measured.
         generator: paints the codes at full size.
-        name: of the cipher, for the report.
-        num_bits: length of its codes.
         codes: (n, num_ws, 512) people to use instead of fresh ones.
         n: number of people, at least 2.
         seed: draws people and passwords; a run can be repeated exactly.
         stratum: "W" or "row-mixed", see ``people.sample_stratum``.
         psi: truncation of the people, one the judges were calibrated for.
-        layers: rows the cipher edits, for the row-copying attack; none: skip it.
         panel: judges that are loaded already.
         progress: show a bar.
 
@@ -174,7 +169,7 @@ def evaluate(
         tqdm(codes.split(1), desc="evaluate", disable=not progress)
     ):
         other = codes[index - 1 : index] if index else codes[-1:]
-        named = property_codes(cipher, ws, num_bits, seed * 100_000 + index, other)
+        named = property_codes(cipher, ws, seed * 100_000 + index, other)
         reports: dict[str, Report] = {}
         for key, code in named.items():
             first = next(k for k in named if close(named[k], code))
@@ -197,17 +192,17 @@ def evaluate(
                     note(prop, pair, panel.pixel_figures(a.picture, b.picture))
                     gap = (named[first] - named[second]).abs().max()
                     note(prop, pair, {("w_error", None): float(gap)})
-        if layers:
-            source = _nearest_unedited(layers, ws.shape[1])
-            forged = renderer.full(copy_row(named["Ie1"], layers, source))
-            figures = panel.identity_figures(
-                reports["I"], panel.report(forged), stratum, psi
-            )
-            note("attack", f"I~copy row {source}", figures)
+        source = _nearest_unedited(cipher.layers, ws.shape[1])
+        forged = panel.report(
+            renderer.full(copy_row(named["Ie1"], cipher.layers, source))
+        )
+        figures = panel.identity_figures(reports["I"], forged, stratum, psi)
+        note("attack", f"I~copy row {source}", figures)
     accuracy = classifier_accuracy(*(torch.stack(x) for x in features.values()))
     values["a", "I~Ie1", "classifier_accuracy", None] = accuracy.tolist()
-    settings = {"n": count, "stratum": stratum, "psi": psi, "num_bits": num_bits}
-    start = head("properties", cipher=name, settings=settings, seed=seed)
+    settings = {"n": count, "stratum": stratum, "psi": psi}
+    settings["num_bits"] = cipher.num_bits
+    start = head("properties", cipher=label(cipher), settings=settings, seed=seed)
     return start | {"rows": rows(values)}
 
 

@@ -105,8 +105,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the measurement was asked for; none takes place."""
     received: dict[str, Any] = {}
 
-    def measure(*_: object, **settings: Any) -> dict[str, Any]:
-        received.update(settings)
+    def measure(first: object, *_: object, **settings: Any) -> dict[str, Any]:
+        received.update(settings, measured=first)
         return {}
 
     for name in ("properties.evaluate", "robustness.from_pixels"):
@@ -120,8 +120,8 @@ def test_one_name_chooses_the_cipher(
     name: str, run: Run, measured: dict[str, Any]
 ) -> None:
     assert run("evaluate", "--cipher", name, "--n", 3) == 0
-    assert measured["name"].startswith(name)
-    assert measured["num_bits"] == (128 if name == "rotation" else 16)
+    cipher = measured["measured"]
+    assert (cipher.name, cipher.num_bits) == (name, 128 if name == "rotation" else 16)
 
 
 def test_every_way_of_evaluating_keeps_the_stratum(

@@ -36,8 +36,8 @@ def test_an_exact_cipher_makes_no_relative_error(generator: Generator) -> None:
     ws = generator.sample(range(3), 0.85)
     torch.manual_seed(0)
     with torch.no_grad():
-        exact = relative_errors(SteeredMapper(), ws, 16, 0)
-        untrained = relative_errors(ModulationMapper(), ws, 16, 0)
+        exact = relative_errors(SteeredMapper(), ws, 0)
+        untrained = relative_errors(ModulationMapper(), ws, 0)
     assert set(exact) == set(CODE_PAIRS)
     assert max(max(values) for values in exact.values()) < 1e-5
     assert min(untrained["sum (h)"]) > 0.3
