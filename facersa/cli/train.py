@@ -132,18 +132,31 @@ def _compact(options: TrainOptions, folder: Path) -> Path:
     return output
 
 
+def _calibration(options: TrainOptions, folder: Path) -> Path:
+    from facersa.generator.load import load_generator
+    from facersa.judges.calibration import calibrate_all, save_calibrations
+
+    output = folder / "calibration.json"
+    generator = load_generator(options.generator, options.device)
+    save_calibrations(calibrate_all(generator), output)
+    return output
+
+
 TASKS = {"head": _head, "encoder": _encoder, "mapper": _mapper}
 
 FITS: Mapping[str, Callable[[TrainOptions, Path], Path]] = {
     "rotation": _rotation,
     "parser": _parser,
     "compact": _compact,
+    "calibration": _calibration,
 }
 
 
 @command("train", "what")
 def run_train(
-    what: Literal["head", "encoder", "mapper", "rotation", "parser", "compact"],
+    what: Literal[
+        "head", "encoder", "mapper", "rotation", "parser", "compact", "calibration"
+    ],
     *,
     cipher: str | None = None,
     preset: Preset = "cpu",
@@ -164,9 +177,10 @@ def run_train(
       encoder   the encoder of photographs
       mapper    a trained cipher: --cipher ring (default), steered or faithful
     or fitted, at once:
-      rotation  the statistics of w that the rotation uses
-      parser    the clusters of features that find the parts of a face
-      compact   the table of bits for codes in pixels
+      rotation     the statistics of w that the rotation uses
+      parser       the clusters of features that find the parts of a face
+      compact      the table of bits for codes in pixels
+      calibration  what the judges say of strangers, in ten minutes
     """
     import torch
 
@@ -174,7 +188,7 @@ def run_train(
 
     if what != "mapper":
         refuse(f"train {what} does not use it", "cipher", "bisenet")
-    if what not in ("mapper", "rotation"):
+    if what not in ("mapper", "rotation", "calibration"):
         refuse(f"train {what} is for MobileStyleGAN", "generator")
     if what in FITS:
         unused = ("preset", "steps", "seed", "until", "resume")
