@@ -157,7 +157,7 @@ def load_calibrations(path: str | Path | None = None) -> tuple[Calibration, ...]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"cannot read the judges' calibration ({error}); make it again with "
-            "facersa.judges.calibration.calibrate_all."
+            "facersa train calibration."
         ) from error
 
 

@@ -57,7 +57,7 @@ def test_calibrations_survive_their_file(tmp_path: Path) -> None:
 def test_a_damaged_file_says_how_to_make_it_again(tmp_path: Path, text: str) -> None:
     path = tmp_path / "c.json"
     path.write_text(text)
-    with pytest.raises(CheckpointError, match="calibrate_all"):
+    with pytest.raises(CheckpointError, match="train calibration"):
         load_calibrations(path)
 
 
