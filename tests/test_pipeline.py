@@ -385,7 +385,7 @@ def test_a_trained_mapper_encrypts_and_the_file_remembers_it(
 
 
 def test_settings_of_the_wrong_cipher_are_refused(generator: Generator) -> None:
-    with pytest.raises(FaceRSAError, match="rotation cipher"):
+    with pytest.raises(FaceRSAError, match="steered cipher has no setting kappa"):
         FaceRSA(generator, cipher="steered", kappa=0.1)
     with pytest.raises(FaceRSAError, match="one of"):
         FaceRSA(generator, cipher="caesar")

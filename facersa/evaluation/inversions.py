@@ -122,7 +122,6 @@ def fidelity(
 
 def _possible(way: Way, inverter: Inverter) -> bool:
     """Pixels store codes of MobileStyleGAN only; a guess needs an encoder."""
-    stores = isinstance(inverter.generator, MobileStyleGAN)
-    return (stores or not way.stored) and (
-        inverter.encoder is not None or way.steps > 0
-    )
+    if way.stored and not isinstance(inverter.generator, MobileStyleGAN):
+        return False
+    return way.steps > 0 or inverter.encoder is not None
