@@ -76,5 +76,7 @@ def test_it_is_evaluated_like_the_others(tmp_path: Path) -> None:
     assert main(arguments) == 0
     result = json.loads(table.read_text())
     assert result["cipher"] == "shift, rows [5, 6]"
+    assert set(result) >= {"cipher", "seed", "versions", "rows"}
+    assert {row["property"] for row in result["rows"]} == {*"abcdefgh", "attack"}
     rows = {(r["property"], r["pair"], r["metric"]): r["mean"] for r in result["rows"]}
     assert rows["h", "Ie1e2~I(e1+e2)", "w_error"] < 1e-5

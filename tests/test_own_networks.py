@@ -91,12 +91,16 @@ def test_the_right_password_paints_the_inversion_again(
 
 
 @pytest.mark.slow
-def test_rows_are_localised_and_properties_measured(folder: Path) -> None:
+def test_rows_are_localised_and_properties_measured(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     table = folder / "table.json"
     own = ("--generator", folder / "e4e.pt", "--json", table)
     assert run("localise", "--people", 1, *own) == 0
-    rows = json.loads(table.read_text())["rows"]
-    assert {"17", "14-17", "9-17"} <= {row["pair"] for row in rows}
+    result = json.loads(table.read_text())
+    assert {"17", "14-17", "9-17"} <= {row["pair"] for row in result["rows"]}
+    printed = capfd.readouterr().out
+    assert all(f"{edit} " in printed for edit in result["edits"])
     arcface = ("--arcface", asset_path("identity.onnx"))
     assert run("evaluate", "--n", 2, *own, *arcface) == 0
     result = json.loads(table.read_text())

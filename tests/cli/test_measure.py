@@ -147,26 +147,6 @@ def test_a_network_of_ones_own_joins_the_judges(
     assert seen == [("1.png", "2.png", "and a.onnx")]
 
 
-@pytest.mark.slow
-def test_evaluate_writes_its_json(tmp_path: Path, run: Run) -> None:
-    path = tmp_path / "table.json"
-    assert run("evaluate", "--n", 2, "--layers", "5-8", "--json", path) == 0
-    result = json.loads(path.read_text())
-    assert {row["property"] for row in result["rows"]} == {*"abcdefgh", "attack"}
-    assert set(result) >= {"cipher", "seed", "versions", "rows"}
-
-
-@pytest.mark.slow
-def test_localise_writes_its_json(tmp_path: Path, capsys: Capture, run: Run) -> None:
-    path = tmp_path / "rows.json"
-    assert run("localise", "--people", 1, "--psi", 0.7, "--json", path) == 0
-    result = json.loads(path.read_text())
-    assert {str(row) for row in range(16)} | {"3-8", "5-8"} <= set(result["edits"])
-    assert result["settings"]["psi"] == 0.7
-    printed = capsys.readouterr().out
-    assert all(f"{edit} " in printed for edit in result["edits"])
-
-
 def test_localise_checks_its_settings_before_the_work(
     tmp_path: Path, capsys: Capture, run: Run
 ) -> None:

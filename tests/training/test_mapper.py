@@ -50,7 +50,7 @@ def make_task(generator: Generator) -> MakeTask:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", LEARNED)
+@pytest.mark.parametrize("kind", ["ring", "faithful"])
 def test_a_stopped_run_resumes_to_the_same_weights(
     kind: str, make_task: MakeTask, tmp_path: Path
 ) -> None:
