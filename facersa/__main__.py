@@ -14,7 +14,6 @@ from facersa.errors import FaceRSAError
 
 # Each command registers itself with the group when its file is imported.
 COMMANDS = (demo, pictures, measure, train)
-
 OUT_OF_MEMORY = "not enough memory; close other programs or use a smaller photo."
 
 

@@ -24,13 +24,9 @@ EVALUATED = range(10_000, 900_000)  # ``evaluate``, ``localise`` and ``ablate``
 FITTED = range(900_000, 1_000_000)  # the table of the compact code
 TRAINED = range(1_000_000, 7_000_000)  # pools of training; first of all, the parser's
 CALIBRATED = range(7_000_000, 8_000_000)  # strangers who set the scales of the judges
-
 RANGES = (MEASURED, EVALUATED, FITTED, TRAINED, CALIBRATED)
-
 Stratum = Literal["W", "row-mixed"]
-
 STRATA: tuple[Stratum, ...] = get_args(Stratum)
-
 ENCRYPTED_EVERY = 4  # one in so many of ``training_codes`` is encrypted
 
 

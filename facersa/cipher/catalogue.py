@@ -94,7 +94,9 @@ def entry_of(name: str) -> Entry:
         FaceRSAError: there is none.
     """
     if name not in CATALOGUE:
-        raise FaceRSAError(f"the cipher is one of {[*CATALOGUE]}, got {name!r}.")
+        raise FaceRSAError(
+            f"the cipher is one of {[*CATALOGUE]}, got {name!r}; choose one of these."
+        )
     return CATALOGUE[name]
 
 
@@ -111,7 +113,9 @@ def build_cipher(
     entry = entry_of(name)
     num_bits = (settings or {}).get("num_bits", 1)
     if not (isinstance(num_bits, int) and 1 <= num_bits <= MAX_BITS):
-        raise PasswordError(f"expected 1 to {MAX_BITS} bits, got {num_bits}.")
+        raise PasswordError(
+            f"expected 1 to {MAX_BITS} bits, got {num_bits}; choose 128 or so."
+        )
     try:
         return entry.build(settings or {}, statistics)
     except (TypeError, ValueError) as error:
@@ -335,5 +339,6 @@ def _tensors(name: str, weights: str | Path | None) -> dict[str, torch.Tensor]:
         return load(data)
     except (OSError, SafetensorError) as error:
         raise AssetError(
-            f"{weights or name} is not a safetensors file of weights ({error})."
+            f"{weights or name} is not a safetensors file of weights ({error}); pass "
+            "the one that training wrote."
         ) from error

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from facersa.pipeline import FaceRSA
 
 F = TypeVar("F", bound=Callable[..., None])
-
 Device = Literal["cpu", "cuda"]
 Preset = Literal["smoke", "cpu", "gpu"]
 Stratum = Literal["W", "row-mixed"]

@@ -30,9 +30,7 @@ from facersa.people import draw_noise, draw_people
 from facersa.photo.images import resize
 
 LPIPS_SIDE = 256
-
 Edits = dict[str, tuple[int, ...]]  # rows of each edit, by name
-
 CONTRAST = ("3-8", "5-8")  # the first edit is compared with the second
 
 

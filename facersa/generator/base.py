@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from facersa.ops import check_shape, pixel_norm
 
 Painted = TypeVar("Painted")
-
 PREVIEW_SIDE = 256
 
 

@@ -22,7 +22,6 @@ from facersa.generator.base import Generator, Mapping
 from facersa.ops import check_shape, haar_synthesis
 
 BLOCK_CHANNELS = (512, 512, 512, 512, 256, 128, 64)
-
 PREVIEW_BLOCKS = 5  # the preview reads the 128 x 128 features after block 4
 
 

@@ -21,11 +21,8 @@ from facersa.generator.base import Generator
 from facersa.ops import check_shape
 
 AXES = 512  # principal axes of w in which training sees a code: all there are
-
 PART = 8192  # codes drawn at once
-
 SAMPLES_PER_ENTRY = 512  # of w: 2^18 codes where w has 512 entries
-
 SHIPPED = Path(__file__).parents[1] / "weights" / "w_stats.safetensors"
 
 

@@ -30,12 +30,10 @@ from facersa.ops import check_shape
 from facersa.photo.images import resize
 
 FILE = "encoder.safetensors"
-
 NUM_WS, W_DIM = MobileStyleGAN.num_ws, MobileStyleGAN.w_dim
 
 # Rows and the level they are read from; row 0 is w0, read from all levels.
 LEVELS = {"coarse": range(1, 3), "middle": range(3, 7), "fine": range(7, 16)}
-
 ROUNDS, GAIN = 1, 0.5  # of ``refine``; many more make the code worse
 
 

@@ -25,7 +25,6 @@ from facersa.ops import check_shape
 from facersa.photo.images import resize
 
 COOLING = 0.25  # last share of the steps, in which the step size falls
-
 START_PSI = 0.7  # truncation of the random people that a search may start from
 
 

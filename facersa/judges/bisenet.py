@@ -25,7 +25,6 @@ from facersa.photo.images import resize
 
 PARTS = 19
 BACKGROUND = 0  # the part that is no part of a person
-
 SIDE = 512
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, on [0, 1]
 UNUSED = ("conv_out16.", "conv_out32.", "cp.resnet.fc.")

@@ -28,9 +28,7 @@ from facersa.people import STRATA, Stratum, sample_stratum
 # Judges of identity whose cosines are calibrated. One more needs a name here, its
 # embedding in ``calibrate_all`` and in ``Panel``, and a new calibration file.
 JUDGES = ("train", "heldout")
-
 FALSE_MATCH_RATE = 0.01
-
 MIN_PAIRS = 2000
 
 

@@ -27,9 +27,7 @@ from facersa.people import Stratum
 from facersa.photo.images import resize
 
 JUDGED_SIDE = 512
-
 FAMILIES = ("train", "heldout")  # judges of landmarks, pose and detection
-
 Figures = dict[tuple[str, str | None], float]  # by metric and judge
 
 

@@ -138,8 +138,8 @@ class Sealed:
         stats = WStatistics.load() if statistics is None else statistics
         if stats.fingerprint() != self.fingerprint:
             raise SealedError(
-                "this file was made with other statistics of the generator; use "
-                "the version of facersa that made it, or a newer one."
+                "this file was made with another generator, or other statistics of "
+                "it; use the same --generator and version of facersa."
             )
         plain = _keystream(password, self.salt, self.nonce, self.payload)
         ws, side = self.prior.from_bytes(plain, stats)

@@ -35,7 +35,6 @@ ROUNDS = 3  # the frame is not exactly the picture, so writing is repeated
 # Shrinking a picture fades its finer coefficients; reading tries to undo that.
 GAINS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08)
 MIN_SIDE = 256  # pixels; below, the lowest coefficients themselves are lost
-
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 

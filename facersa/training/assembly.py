@@ -30,13 +30,9 @@ from facersa.cipher.ring import RingMapper
 from facersa.training.chains import summed_codes
 
 CONSTANT = 20.0  # in the first two modules
-
 CONSTANT_GAMMA = 100.0  # in the gamma that draws the curves
-
 CONSTANT_STEP = 1000.0  # in the third module
-
 SAMPLES = 256  # people and passwords that set the scales
-
 PLANES = 20  # of a ring at most: 12 units fold each curve, which is 5 half turns
 HALF_TURNS = 8  # that the first fold leaves; half of them are whole turns
 SPARE = 64  # units at least of gamma that hold the constant

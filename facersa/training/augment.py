@@ -24,7 +24,6 @@ from facersa.ops import check_shape
 from facersa.photo.images import decode_image, jpeg_bytes
 
 SIDE = 256
-
 Change = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 Changes = Sequence[tuple[Change, float]]
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from facersa.cipher.base import LearnedCipher
 
 Group = Literal["single", "sequential", "associated"]  # of losses
-
 GROUPS: tuple[Group, ...] = get_args(Group)
 
 

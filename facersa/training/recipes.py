@@ -14,9 +14,7 @@ from facersa.training.loop import TrainConfig
 from facersa.training.losses import LossWeights
 
 T = TypeVar("T")
-
 Preset = Literal["smoke", "cpu", "gpu"]
-
 Learned = Literal["ring", "steered", "faithful"]  # ciphers with weights to train
 
 
