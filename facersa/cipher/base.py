@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from facersa.errors import PasswordError
+from facersa.generator.statistics import WStatistics
 from facersa.ops import check_shape
 
 W_DIM = 512
@@ -75,6 +76,18 @@ class LearnedCipher(nn.Module):
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self.config).items()
         }
+
+    def register_axes(
+        self, statistics: WStatistics | None, axes: int, dtype: torch.dtype
+    ) -> None:
+        """Buffers of the leading axes: mean (D,), read (D, axes), write (axes, D).
+
+        ``statistics`` are of w; those in the package where none are given.
+        """
+        stats = WStatistics.load() if statistics is None else statistics
+        self.register_buffer("mean", stats.mean.to(dtype), persistent=False)
+        self.register_buffer("read", stats.whitener(axes).to(dtype), persistent=False)
+        self.register_buffer("write", stats.colourer(axes).to(dtype), persistent=False)
 
     def change(self, ws: Tensor, code: Tensor) -> Tensor:
         """M(w, p): (B, rows of ``ws``, 512) and (B, N) to (B, edited rows, 512)."""

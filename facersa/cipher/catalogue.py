@@ -163,7 +163,10 @@ def load_cipher(
         )
     if not entry.learned:
         if weights is not None:
-            raise FaceRSAError(f"the {name} cipher has no weights to load from a file.")
+            raise FaceRSAError(
+                f"the {name} cipher has no weights to load from a file; name a learned "
+                "one, or leave the file out."
+            )
         if num_bits is not None:
             settings["num_bits"] = num_bits
         cipher: Cipher = build_cipher(name, settings, statistics)

@@ -81,13 +81,7 @@ class RingMapper(LearnedCipher):
                 f"{config.planes} planes need {2 * config.planes} axes, got "
                 f"{config.axes}; use fewer planes or more axes."
             )
-        stats = WStatistics.load() if statistics is None else statistics
-        for name, value in {
-            "mean": stats.mean,
-            "read": stats.whitener(config.axes),
-            "write": stats.colourer(config.axes),
-        }.items():
-            self.register_buffer(name, value, persistent=False)
+        self.register_axes(statistics, config.axes, torch.float64)
         directions = torch.randn(2 * config.planes, config.axes)
         self.directions = nn.Parameter(directions / config.axes**0.5)
         aside = torch.rand(config.planes) * 2 * math.pi

@@ -67,13 +67,7 @@ class SteeredMapper(LearnedCipher):
     ) -> None:
         config = SteeredConfig() if config is None else config
         super().__init__(config)
-        stats = WStatistics.load() if statistics is None else statistics
-        for name, value in {
-            "mean": stats.mean,
-            "read": stats.whitener(config.axes),
-            "write": stats.colourer(config.axes),
-        }.items():
-            self.register_buffer(name, value.float(), persistent=False)
+        self.register_axes(statistics, config.axes, torch.float32)
         self.trunk = nn.Sequential(
             nn.Linear(len(config.context) * config.axes, config.width),
             nn.LeakyReLU(SLOPE),
