@@ -145,7 +145,7 @@ class EncryptedPicture:
         if new + (mark_of(self.faces) is not None) > 1:
             raise SealedError(
                 "the pixels hold the code of one face only, so the others need a "
-                "chunk: use --chunk honey, or --no-pixels to give their codes up."
+                "chunk: use --chunk ambiguous, or --no-pixels to give their codes up."
             )
 
     def make_room(self, aligned: Aligned) -> tuple[list[Sealed], Aligned]:

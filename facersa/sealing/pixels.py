@@ -2,7 +2,7 @@
 
 A picture does not determine the code it was drawn from: codes that paint the same
 pixels differ by more than their own size. So the pixels must carry the code, and a
-watermark does (see ``watermark``). It holds what the chunk of a honey file holds, in
+watermark does (see ``watermark``). It holds what an ambiguous chunk holds, in
 the same ciphertext: the code in half a kilobyte (see ``compact``), the salt, the
 settings of the cipher and the place of the face. A Reed-Solomon code corrects the bits
 that JPEG flips, and a checksum over the ciphertext tells whether all were corrected.
@@ -24,7 +24,7 @@ from reedsolo import ReedSolomonError, RSCodec
 from torch import Tensor
 
 from facersa.cipher.catalogue import CATALOGUE, upgrade
-from facersa.cipher.password import SALT_BYTES
+from facersa.cipher.password import SALT_BYTES, SCHEME
 from facersa.errors import SealedError
 from facersa.generator.statistics import WStatistics
 from facersa.photo.images import decode_image, jpeg_bytes, resize
@@ -32,7 +32,7 @@ from facersa.sealing.chunk import Sealed
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.watermark import CAPACITY, MIN_SIDE, STEPS, embed, read
 
-VERSION = 1  # of the mark, and of the table in ``CompactCode.load``
+VERSION = SCHEME  # of the mark; older ones are read too, see FORMAT.md
 NONCE = b"facersa pix1"  # one salt a picture, so one nonce for all
 
 # Bits beside the cipher's number, for what changes how a face is painted back. Where
@@ -103,10 +103,10 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
             "here, or was cropped, shrunk or compressed too far; get a copy closer to "
             "the original."
         )
-    if message[0] != VERSION:
+    if not 1 <= message[0] <= VERSION:
         raise SealedError(
-            f"these pixels hold format {message[0]} and this program reads {VERSION}: "
-            "upgrade facersa."
+            f"these pixels hold format {message[0]} and this program reads 1 to "
+            f"{VERSION}: upgrade facersa."
         )
     height, width = image.shape[-2:]
     params, salt, geometry = _unpack_settings(message, (height, width))
@@ -114,7 +114,7 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
     table = CompactCode.load()
     rows, size = table.depths.shape
     return Sealed(
-        "honey",
+        "ambiguous",
         salt,
         params,
         geometry,
@@ -123,11 +123,12 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
         NONCE,
         table,
         stats.fingerprint(),
+        scheme=message[0],
     )
 
 
 def _message(sealed: Sealed) -> bytes:
-    head = _pack_settings(sealed.params, sealed.salt, sealed.geometry)
+    head = _pack_settings(sealed.scheme, sealed.params, sealed.salt, sealed.geometry)
     body = head + sealed.payload
     message = body + _check(body)
     if len(message) != DATA_BYTES:
@@ -167,11 +168,11 @@ def _correct_block(received: np.ndarray, clear: np.ndarray) -> bytes | None:
 
 
 def _pack_settings(
-    params: Mapping[str, Any], salt: bytes, geometry: Mapping[str, Any]
+    version: int, params: Mapping[str, Any], salt: bytes, geometry: Mapping[str, Any]
 ) -> bytes:
     flags = sum(bit for name, bit in FLAGS.items() if geometry.get(name))
     return HEAD.pack(
-        VERSION,
+        version,
         CATALOGUE[params["cipher"]].file_id | flags,
         params["num_bits"],
         sum(1 << row for row in params.get("layers", ())),
