@@ -34,7 +34,7 @@ from facersa.judges.bisenet import BiSeNet
 from facersa.photo.align import PhotoFace, align, find_squares
 from facersa.photo.background import match_background
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
-from facersa.photo.images import is_grey, to_grey
+from facersa.photo.images import is_grey, to_grey, to_levels
 from facersa.photo.paste import paste
 from facersa.photo.square import Aligned
 from facersa.sealing.chunk import Prior, Sealed, conceal, lay_open
@@ -52,7 +52,7 @@ class Inversion:
     """A photograph, the face in it, and the code that paints the face.
 
     Attributes:
-        photo: (1, 3, H, W) in [-1, 1].
+        photo: (1, 3, H, W), uint8 or in [-1, 1].
         aligned: the crop and where it lies in the photograph.
         ws: (1, rows, 512) code.
     """
@@ -85,7 +85,7 @@ class Encrypted:
 
     @property
     def image(self) -> Tensor:
-        """The picture in the file, (1, 3, H, W)."""
+        """The picture in the file, (1, 3, H, W) in [-1, 1]."""
         return self.picture.image
 
 
@@ -186,7 +186,7 @@ class FaceRSA:
         """Find the face in a photograph and the code that paints it.
 
         Args:
-            photo: (1, 3, H, W) in [-1, 1].
+            photo: (1, 3, H, W), uint8 or in [-1, 1].
             face: which face, from the left, 0-based; needed if there are several.
             known: squares (4, 2) of faces that need not be searched for.
             config: of the search from the encoder's guess; 0 steps leave the guess.
@@ -253,7 +253,7 @@ class FaceRSA:
             raise ImageError(
                 "a crop is painted as a whole and keeps no detail; leave one out."
             )
-        picture = beside or EncryptedPicture(inversion.photo, (), b"")
+        picture = beside or EncryptedPicture(to_levels(inversion.photo))
         aligned = replace(inversion.aligned, keeps_detail=detail)
         faces, aligned = picture.make_room(aligned)
         in_pixels = in_pixels and mode in IN_PIXELS and self._table is not None
@@ -289,7 +289,7 @@ class FaceRSA:
                 statistics=self.statistics,
                 nonce=NONCE if in_pixels else None,
             )
-        photo = picture.image
+        photo = picture.photo
         face, fitted = self._painted(edited, photo, None if crop else aligned)
         image, before = face, None
         if detail:
@@ -387,7 +387,7 @@ class FaceRSA:
     ) -> Encrypted:
         """Paint ``ws`` over ``before``, and write the file without or with its code."""
         faces = list(picture.faces)
-        sealed, photo = faces.pop(index), picture.image
+        sealed, photo = faces.pop(index), picture.photo
         where = place(sealed)
         if where is not None and sealed.geometry.get("others") is True:
             # The mark has no room for the places of neighbours.

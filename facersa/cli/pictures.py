@@ -136,7 +136,7 @@ def encrypt(
     engine = build_engine(generator, bisenet=bisenet, cipher=cipher, **settings)
     num_bits = secrets.num_bits(bits, default=engine.default_bits)
     engine.cipher(num_bits)
-    found = [] if alone else engine.find_faces(picture.image, picture.squares)
+    found = [] if alone else engine.find_faces(picture.photo, picture.squares)
     numbers, new = ([0], False) if alone else _choose(face, found, picture)
     if new:
         in_pixels = not no_pixels and chunk in IN_PIXELS
@@ -210,7 +210,7 @@ def _encrypt_faces(
     from facersa.inversion.search import project_config
 
     # All are inverted as they were before the first of them was encrypted.
-    photo, known = picture.image, picture.squares
+    photo, known = picture.photo, picture.squares
     several = len(numbers) + len(picture.faces) > 1
     for number in numbers:
         if len(numbers) > 1:
@@ -278,9 +278,10 @@ def decrypt(
     from facersa.sealing.picture import EncryptedPicture
 
     path = check_png(output, picture)
-    data = read_file(picture)
     # A wrong file or face is named before a password is asked for.
-    current = EncryptedPicture.read_encrypted(data, from_pixels=from_pixels)
+    current = EncryptedPicture.read_encrypted(
+        read_file(picture), from_pixels=from_pixels
+    )
     count, numbers = len(current.numbers), _numbers(face, current.numbers)
     if not numbers:
         current.pick(None)

@@ -27,10 +27,17 @@ from facersa.cipher.catalogue import CATALOGUE, upgrade
 from facersa.cipher.password import SALT_BYTES, SCHEME
 from facersa.errors import SealedError
 from facersa.generator.statistics import WStatistics
-from facersa.photo.images import decode_image, jpeg_bytes, resize
+from facersa.photo.images import decode_photo, jpeg_bytes, resize, to_float
 from facersa.sealing.chunk import Sealed
 from facersa.sealing.compact import CompactCode
-from facersa.sealing.watermark import CAPACITY, MIN_SIDE, STEPS, embed, read
+from facersa.sealing.watermark import (
+    CAPACITY,
+    MIN_SIDE,
+    STEPS,
+    embed,
+    frame_of,
+    read_frame,
+)
 
 VERSION = SCHEME  # of the mark; older ones are read too, see FORMAT.md
 NONCE = b"facersa pix1"  # one salt a picture, so one nonce for all
@@ -57,8 +64,8 @@ def write(image: Tensor, sealed: Sealed) -> Tensor | None:
     size. Where none is, which is so in small pictures, that of JPEG 75 must do.
 
     Returns:
-        The marked picture, or None where the picture is too small for a code, or the
-        cipher has settings that the mark has no room for.
+        The marked picture, of the dtype of ``image``, or None where the picture is
+        too small for a code, or the cipher has settings that the mark has no room for.
 
     Raises:
         ValueError: ``sealed`` does not hold a compact code.
@@ -75,13 +82,11 @@ def write(image: Tensor, sealed: Sealed) -> Tensor | None:
     spare: Tensor | None = None
     for step in STEPS:
         marked = embed(image, bits, step)
-        pressed = decode_image(jpeg_bytes(marked, quality=75))
-        if not _reads(pressed, step, message):
+        if not _reads(frame_of(marked, _pressed), step, message):
             continue
-        spare = marked if spare is None else spare
-        half = image.shape[-2] // 2, image.shape[-1] // 2
-        if _reads(resize(pressed, half), step, message):
+        if _reads(frame_of(marked, _pressed_and_halved), step, message):
             return marked
+        spare = marked if spare is None else spare
     return spare
 
 
@@ -93,8 +98,9 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
     Raises:
         SealedError: there is nothing, or too much of it was lost.
     """
+    frame = frame_of(image)
     for step in STEPS:
-        message = _corrected(read(image, step))
+        message = _corrected(read_frame(frame, step))
         if message is not None:
             break
     else:
@@ -140,8 +146,18 @@ def _check(body: bytes) -> bytes:
     return zlib.crc32(body).to_bytes(CHECK_BYTES, "big")
 
 
-def _reads(image: Tensor, step: float, message: bytes) -> bool:
-    return _corrected(read(image, step)) == message
+def _pressed(band: Tensor) -> Tensor:
+    """Rows of a picture after JPEG: each block of it stands alone."""
+    return decode_photo(jpeg_bytes(band, quality=75))
+
+
+def _pressed_and_halved(band: Tensor) -> Tensor:
+    height, width = band.shape[-2:]
+    return resize(to_float(_pressed(band)), (max(1, height // 2), width // 2))
+
+
+def _reads(frame: np.ndarray, step: float, message: bytes) -> bool:
+    return _corrected(read_frame(frame, step)) == message
 
 
 def _corrected(reading: np.ndarray) -> bytes | None:
