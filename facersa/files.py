@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
+import secrets
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from facersa.errors import FileError
+
+PRIVATE = 0o600  # the owner reads and writes, nobody else
+PREFIX = ".facersa-"  # of temporary names; eight hex digits follow
+STALE = 3600  # seconds after which no write can still need its temporary file
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -23,63 +31,146 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         ) from error
 
 
-def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` to a temporary file beside ``path``, then rename it.
+def write_atomic(
+    path: str | os.PathLike[str], data: bytes, *, private: bool = False
+) -> None:
+    """Write ``data`` to a new file, then give that file the name ``path``.
 
-    Whatever happens, ``path`` holds its old content or all of the new one.
+    Whatever happens, ``path`` holds its old content or all of the new one. Where the
+    file system can, the new file has no name until it is complete, so even a killed
+    write leaves nothing. Elsewhere it may leave a temporary file, which a write to the
+    same folder removes an hour later.
+
+    A link stays, and the file that it leads to is replaced. That file keeps its
+    permissions. A new file gets those of the umask, or, if ``private``, those of its
+    owner only. At no time can others read what they cannot read in the end.
 
     Raises:
-        FileError: the folder is missing or not writable, or the disk is full.
+        FileError: as ``check_output``, or the disk is full.
     """
-    path = Path(path)
-    temporary = None
+    target = _target(path)
+    temporary = _temporary(target)
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
+        mode = target.stat().st_mode & 0o777 if target.exists() else None
+        first = PRIVATE if private or mode is not None else 0o666
+        _remove_stale(target.parent)
+        if not _write_nameless(target, temporary, data, mode, first):
+            with open(
+                temporary, "xb", opener=lambda name, flags: os.open(name, flags, first)
+            ) as file:
+                _fill(file, data)
+            if mode is not None:
+                os.chmod(temporary, mode)
+            os.replace(temporary, target)
+    except OSError as error:
         raise FileError(
             f"cannot write {path}: {error.strerror or error}; the path is as it was "
             "before: free some space or choose another folder."
         ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _write_nameless(
+    target: Path, temporary: Path, data: bytes, mode: int | None, first: int
+) -> bool:
+    """Write to a file that gets its name at the end; False where that cannot be done.
+
+    ``mode`` is that of the file to replace, if there is one, and ``first`` the one to
+    make the new file with.
+    """
+    try:
+        descriptor = os.open(target.parent, os.O_TMPFILE | os.O_WRONLY, first)
+    except (AttributeError, OSError):  # not on this system, or this file system
+        return False
+    with open(descriptor, "wb") as file:
+        _fill(file, data)
+        if mode is not None:
+            os.fchmod(descriptor, mode)
+        name = target if mode is None else temporary
+        try:
+            # Only with src_dir_fd does Python follow the link, see man 2 open.
+            os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=descriptor)
+        except OSError:  # no /proc, no links here, or the target is there by now
+            return False
+    if mode is not None:  # a link cannot replace a file
+        os.replace(temporary, target)
+    return True
+
+
+def _fill(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(PREFIX + secrets.token_hex(4))
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed writes left in a folder, as far as that is possible."""
+    for path in folder.glob(PREFIX + "[0-9a-f]" * 8):
+        with suppress(OSError):
+            if time.time() - path.lstat().st_mtime > STALE:
+                path.unlink()
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    """The file that writing to ``path`` makes or replaces: links are followed.
+
+    A link that leads nowhere is refused: it is a typing error or a removed folder more
+    often than a wish for a file where it points.
+
+    Raises:
+        FileError: something other than a regular file is there, or the name does not
+            fit.
+    """
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    if os.path.isdir(target):
+        reason = "it is a folder; name a file in it"
+    elif os.path.islink(path) and not os.path.exists(path):
+        reason = "it is a link that leads nowhere; remove it or choose another name"
+    elif os.path.exists(path) and not os.path.isfile(path):
+        reason = "it is not a regular file; name one, or one that does not exist"
+    elif not (_fits(target) and _fits(_temporary(target))):
+        reason = "its name is too long; choose a shorter one"
+    else:
+        return target
+    raise FileError(f"cannot write {path}: {reason}.")
+
+
+def _fits(path: Path) -> bool:
+    """Whether the system takes a name of this length; it alone knows the limits."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
+    return True
 
 
 def check_output(path: str | os.PathLike[str], *sources: str) -> Path:
     """The path of an output, checked before the work that fills it begins.
 
     Raises:
-        FileError: its folder is missing or not writable, or it is a folder or one
-            of ``sources``, the inputs.
+        FileError: its folder is missing or not writable; something other than a
+            regular file is there, such as a folder, a device or a link that leads
+            nowhere; its name is too long; or it is one of ``sources``, the inputs.
     """
     output = Path(path)
-    if not output.parent.is_dir():
+    if not os.path.isdir(output.parent) and _fits(output):
         raise FileError(
             f"cannot write {output}: the folder {output.parent} does not exist; "
             "create it first."
         )
-    if output.is_dir():
-        raise FileError(f"cannot write {output}: it is a folder; name a file in it.")
-    if not os.access(output.parent, os.W_OK):
+    folder = _target(output).parent
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise FileError(
-            f"cannot write {output}: the folder {output.parent} is not writable; "
-            "choose another."
+            f"cannot write {output}: the folder {folder} is not writable; choose "
+            "another."
         )
-    if any(output.exists() and output.samefile(s) for s in sources if Path(s).exists()):
+    inputs = [source for source in sources if os.path.exists(source)]
+    if output.exists() and any(output.samefile(source) for source in inputs):
         raise FileError(f"{output} is the input itself; choose another name.")
     return output

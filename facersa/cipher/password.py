@@ -141,14 +141,7 @@ class Password:
                 salt or number of bits.
         """
         _check_bits(num_bits)
-        if not text:
-            raise PasswordError("the password is empty; type at least one character.")
-        try:
-            spelled = unicodedata.normalize("NFC", text).encode()
-        except UnicodeEncodeError:  # its own message would quote the password
-            raise PasswordError(
-                "the password is not valid Unicode text; type it again."
-            ) from None
+        spelled = _spell(text)
         label = f"facersa password v{scheme}\0".encode()
         if scheme == 1:
             length = max(4, -(-num_bits // 8))  # argon2 makes four bytes or more
@@ -311,6 +304,19 @@ def _check_bits(num_bits: int) -> None:
         )
 
 
+def _spell(text: str) -> bytes:
+    """The bytes of a typed password, the same for every way to type its letters."""
+    if not text:
+        raise PasswordError("the password is empty; type at least one character.")
+    try:
+        return unicodedata.normalize("NFC", text).encode()
+    except UnicodeEncodeError:  # its own message would quote the password
+        raise PasswordError(
+            "the password is not valid Unicode text: the terminal writes other bytes "
+            "than the locale says; set LC_ALL to the terminal's encoding."
+        ) from None
+
+
 @dataclass(frozen=True)
 class Secrets:
     """What the user gave: typed passwords, raw codes, or both; never printed.
@@ -321,8 +327,10 @@ class Secrets:
         codes: raw codes as ``facersa pair`` prints them, added as they are.
 
     Raises:
-        PasswordError: one string where a tuple of them belongs; taken as it is, each
-            of its letters would be a password.
+        PasswordError: one string where a tuple of them belongs (each of its letters
+            would be a password), a text that ``Password.from_text`` refuses, codes of
+            different lengths, or more than ``MAX_TERMS`` in all. Said here because
+            stretching the texts takes long.
     """
 
     texts: tuple[str, ...] = ()
@@ -334,6 +342,14 @@ class Secrets:
                 "expected a tuple of passwords, got one string; write "
                 "Secrets((password,))."
             )
+        if len(self.texts) + len(self.codes) > MAX_TERMS:
+            raise PasswordError(
+                f"a sum may have at most {MAX_TERMS} passwords; use fewer."
+            )
+        for text in self.texts:
+            _spell(text)
+        if self.codes:
+            total(self.codes)
 
     def __repr__(self) -> str:
         return f"Secrets({len(self.texts)} texts, {len(self.codes)} codes)"

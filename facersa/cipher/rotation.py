@@ -32,6 +32,7 @@ from facersa.ops import check_shape
 DEFAULT_LAYERS = (3, 4, 5, 6, 7, 8)
 DEFAULT_CONTEXT = 12
 DEFAULT_KAPPA = 0.15
+MAX_KAPPA = 2  # faces are damaged from 0.5 on, and none is left at 2
 TURN = 2**32  # angles are whole numbers of 2 pi / TURN, so sums of them are exact
 EXACT = 2**53 // TURN  # float64 sums of up to so many half-columns are exact
 
@@ -59,11 +60,12 @@ class RotationCipher(nn.Module):
             rows 5 to 8 here.
         num_bits: length N of the password code.
         kappa: how far the centre is pushed to the far side of the mean from
-            the context row; 0 is a plain rotation.
+            the context row, 0 to ``MAX_KAPPA``; 0 is a plain rotation.
         context: the row, not an edited one, that steers the centre.
 
     Raises:
-        ValueError: no layer, a repeated or negative one, or an edited context.
+        ValueError: no layer, a repeated or negative one, an edited context, or kappa
+            out of range.
     """
 
     name = "rotation"
@@ -94,8 +96,11 @@ class RotationCipher(nn.Module):
                 f"the context row {context} must not be one of the edited rows "
                 f"{rows}; choose a row that stays as it is."
             )
-        if not math.isfinite(kappa):
-            raise ValueError(f"kappa must be a finite number, got {kappa}.")
+        if not 0 <= kappa <= MAX_KAPPA:  # nor NaN
+            raise ValueError(
+                f"kappa must be from 0 to {MAX_KAPPA}, got {kappa}; "
+                f"{DEFAULT_KAPPA} is the usual choice."
+            )
         self.w_dim = stats.mean.numel()
         if self.w_dim % 2:
             raise ValueError(f"w must have an even size, got {self.w_dim}.")

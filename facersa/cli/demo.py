@@ -13,6 +13,7 @@ from facersa.cli.parser import command
 if TYPE_CHECKING:
     from torch import Tensor
 
+FILES = ("photo", "inversion", "encrypted", "decrypted", "wrong", "contact_sheet")
 PASSWORD, WRONG = "correct horse battery staple", "correct horse battery stable"
 
 
@@ -34,10 +35,14 @@ def demo(photo: str | None = None, *, output: str, steps: int | None = None) -> 
 
     PHOTO is a photograph of yours; without it, a public-domain one.
     """
+    from facersa.files import check_output
     from facersa.photo.images import load_image
 
     picture = load_image(photo) if photo else demo_photo()
-    Path(output).mkdir(parents=True, exist_ok=True)
+    mode = 0o700 if photo else 0o777  # a photograph of yours is nobody else's to read
+    Path(output).mkdir(mode, parents=True, exist_ok=True)
+    for name in FILES:
+        check_output(Path(output, f"{name}.png"), *filter(None, [photo]))
     run_demo(Path(output), picture, steps=steps)
 
 

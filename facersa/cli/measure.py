@@ -134,7 +134,8 @@ def run_evaluate(
         unused = ["seed"] if inversion else []
         refuse("--photo replaces generated people", "n", "psi", "stratum", *unused)
     if json:
-        check_output(json)
+        own = [file for file in (weights, generator, arcface) if file]
+        check_output(json, *photo, *own)
     photos = [load_image(path) for path in photo]
     people: dict[str, Any] = {"n": n, "seed": seed, "psi": psi, "stratum": stratum}
     judges: dict[str, Any] = {"panel": load_panel(arcface)} if arcface else {}
@@ -210,7 +211,7 @@ def run_localise(
     from facersa.generator.load import load_generator
 
     if json:
-        check_output(json)
+        check_output(json, *filter(None, [generator]))
     painter = load_generator(generator)
     result = localisation.localise(
         painter, people=people, psi=psi, seed=seed, noise=noise

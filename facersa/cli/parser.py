@@ -31,7 +31,15 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "output": ("FILE", "PNG to write"),
     "demo output": ("DIR", "folder to write into"),
     "train output": ("DIR", "folder of a new run  [default: runs/WHAT]"),
-    "password": ("TEXT", "repeatable: their sum counts; may stay in shell history"),
+    "password": (
+        "TEXT",
+        "repeatable: their sum counts. The list of processes and the shell's history "
+        "show it; --password-file, FACERSA_PASSWORD and the prompt do not",
+    ),
+    "password_file": (
+        "FILE",
+        "its first line, UTF-8, is a password; - is standard input; repeatable",
+    ),
     "code": ("BITS", "a raw code of facersa pair, added as it is; repeatable"),
     "face": ("N", "which of several faces, from the left, from 0, or all; repeatable"),
     "chunk": (None, "what the file carries, see below"),
@@ -61,7 +69,10 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
         "rows of the code that the rotation edits, from 0  [default: 3-8; the paper's "
         "are 5-8]",
     ),
-    "kappa": ("X", "how far the rotation pushes away from the person  [default: 0.15]"),
+    "kappa": (
+        "X",
+        "how far the rotation pushes away from the person, 0 to 2  [default: 0.15]",
+    ),
     "generator": ("FILE", "a StyleGAN2 or e4e checkpoint  [default: MobileStyleGAN]"),
     "bisenet": ("FILE", "a BiSeNet checkpoint of your own that parses faces"),
     "arcface": ("FILE", "an ArcFace ONNX network of your own, as one more judge"),

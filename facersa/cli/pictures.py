@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import getpass
 import os
+import stat
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from facersa.cli.parser import build_engine, check_png, command, refuse
-from facersa.errors import ImageError, PasswordError, SealedError
+from facersa.errors import FileError, ImageError, PasswordError, SealedError
 
 if TYPE_CHECKING:
     from facersa.cipher.password import Secrets
@@ -54,18 +56,32 @@ SHARED_PIXELS = (
     "keep the file itself for the others: another program would drop their chunks."
 )
 FEW_BITS = 64
+MAX_LINE = 4096  # bytes of a password in a file
 
 
 def read_secrets(
-    texts: tuple[str, ...], codes: tuple[str, ...], *, confirm: bool = False
+    texts: tuple[str, ...],
+    codes: tuple[str, ...],
+    files: tuple[str, ...] = (),
+    *,
+    confirm: bool = False,
 ) -> Secrets:
     """Passwords and codes as given, else from the environment or the terminal.
 
+    From here on a crash leaves no image of the memory, which holds them, on the disk.
+
     Raises:
         PasswordError: nothing there, an empty password or a malformed code.
+        FileError: one of ``files`` cannot be read.
     """
     from facersa.cipher.password import Password, Secrets
 
+    with suppress(ImportError, OSError, ValueError):  # not on every system
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, most))
+    texts += tuple(map(_first_line, files))
     if not texts and not codes:
         if from_environment := os.environ.get("FACERSA_PASSWORD"):
             texts = (from_environment,)
@@ -75,11 +91,9 @@ def read_secrets(
                 raise PasswordError("the two passwords differ; type them again.")
         else:
             raise PasswordError(
-                "no password was given; use --password or --code, set "
-                "FACERSA_PASSWORD, or run in a terminal."
+                "no password was given; use --password-file, --password or --code, "
+                "set FACERSA_PASSWORD, or run in a terminal."
             )
-    if not all(texts):
-        raise PasswordError("the password is empty; type at least one character.")
     return Secrets(texts, tuple(map(Password.from_bits, codes)))
 
 
@@ -88,6 +102,40 @@ def _ask(prompt: str) -> str:
         return getpass.getpass(prompt)
     except EOFError as error:
         raise PasswordError("no password was typed; nothing was done.") from error
+    except UnicodeDecodeError:  # it holds the password
+        raise PasswordError(
+            "the terminal writes other bytes than the locale says; set LC_ALL to the "
+            "terminal's encoding."
+        ) from None
+
+
+def _first_line(name: str) -> str:
+    """The password in a file, without the end of the line; - is standard input."""
+    try:
+        with click.open_file(name, "rb") as file:
+            line = file.readline(MAX_LINE + 2).removesuffix(b"\n").removesuffix(b"\r")
+            mode = 0 if name == "-" else os.fstat(file.fileno()).st_mode
+    except OSError as error:
+        raise FileError(
+            f"cannot read {name}: {error.strerror or error}; check the path."
+        ) from error
+    if len(line) > MAX_LINE:
+        raise PasswordError(
+            f"the first line of {name} has more than {MAX_LINE} bytes; write the "
+            "password there, and an end of line."
+        )
+    try:
+        text = line.decode("utf-8-sig")  # some editors put a mark before the text
+    except UnicodeDecodeError:
+        text = "\0"
+    if not text or "\0" in text:
+        raise PasswordError(
+            f"the first line of {name} is empty or not UTF-8 text; write the password "
+            "there, as UTF-8."
+        ) from None
+    if stat.S_ISREG(mode) and mode & 0o044:
+        click.echo(f"note: others can read {name}; chmod 600 hides it.", err=True)
+    return text
 
 
 @command("encrypt", "photo", epilog=SEALING)
@@ -96,6 +144,7 @@ def encrypt(
     *,
     output: str,
     password: tuple[str, ...] = (),
+    password_file: tuple[str, ...] = (),
     code: tuple[str, ...] = (),
     face: tuple[int | str, ...] = (),
     chunk: Literal["ambiguous", "sealed", "open", "none"] = "ambiguous",
@@ -115,8 +164,8 @@ def encrypt(
 
     PHOTO is a photograph; an encrypted picture, with --face for a further face; or an
     open file, to add a password to. The password is asked for, unless --password,
-    --code or the variable FACERSA_PASSWORD gives it. All chosen faces get the same; for
-    another one encrypt the output again.
+    --password-file, --code or the variable FACERSA_PASSWORD gives it. All chosen faces
+    get the same; for another one encrypt the output again.
     """
     from facersa.files import read_file, write_atomic
     from facersa.pipeline import IN_PIXELS
@@ -124,12 +173,13 @@ def encrypt(
 
     if crop and keep_detail:
         refuse("the painted face alone has no surroundings to keep", "keep_detail")
-    path = check_png(output, photo)
+    own = [file for file in (weights, generator, bisenet) if file]
+    path = check_png(output, photo, *own, *password_file)
     picture = EncryptedPicture.read(read_file(photo), name=photo)
     alone = len(picture.faces) == 1 and not face
     if alone:
         _refuse_settings(photo, chunk)
-    secrets = read_secrets(password, code, confirm=True)
+    secrets = read_secrets(password, code, password_file, confirm=True)
     settings = {"weights": weights, "layers": layers, "kappa": kappa}
     if weights and not cipher:  # those of the file, to add a password to it
         cipher = _learned_in(picture)
@@ -261,6 +311,7 @@ def decrypt(
     *,
     output: str,
     password: tuple[str, ...] = (),
+    password_file: tuple[str, ...] = (),
     code: tuple[str, ...] = (),
     face: tuple[int | str, ...] = (),
     from_pixels: bool = False,
@@ -271,13 +322,15 @@ def decrypt(
     """Bring a face back with its password.
 
     PICTURE is a file that encrypt wrote. The password is asked for, unless --password,
-    --code or the variable FACERSA_PASSWORD gives it; a wrong one gives another person
-    and no error. Files of your own that encrypt was given are needed here as well.
+    --password-file, --code or the variable FACERSA_PASSWORD gives it; a wrong one gives
+    another person and no error. Files of your own that encrypt was given are needed
+    here as well. The picture shows the person, so a new file is for your user only.
     """
     from facersa.files import read_file, write_atomic
     from facersa.sealing.picture import EncryptedPicture
 
-    path = check_png(output, picture)
+    own = [file for file in (weights, generator, bisenet) if file]
+    path = check_png(output, picture, *own, *password_file)
     # A wrong file or face is named before a password is asked for.
     current = EncryptedPicture.read_encrypted(
         read_file(picture), from_pixels=from_pixels
@@ -287,13 +340,13 @@ def decrypt(
         current.pick(None)
         numbers = [0]
     ciphers = [_cipher_of(current, number) for number in numbers]
-    secrets = read_secrets(password, code)
+    secrets = read_secrets(password, code, password_file)
     settings = {"weights": weights, "cipher": _learned_in(current) if weights else None}
     engine = build_engine(generator, bisenet=bisenet, **settings)
     # From the right, because those to the left of a face keep their numbers.
     for number in reversed(numbers):
         current = engine.decrypt(current, secrets, face=number).picture
-    write_atomic(path, current.data)
+    write_atomic(path, current.data, private=True)
     _say_written(path, f"encrypted faces found: {count}", numbers, "decrypted", ciphers)
 
 

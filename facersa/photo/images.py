@@ -16,6 +16,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from torch import Tensor
 from facersa.errors import ImageError
 from facersa.files import read_file, write_atomic
 
+# Pillow knows more; those are rare, and some of their readers hang or crash.
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MAX_PIXELS = 100_000_000  # of a picture that is decoded
 BAND_PIXELS = 2**20  # about so many are computed on at a time
 GREY_GAP = 2  # levels: largest difference of channels in a grey picture, after JPEG
@@ -130,7 +133,7 @@ def resample(
 
 
 def load_image(path: str | os.PathLike[str]) -> Tensor:
-    """Read any common picture file as (1, 3, H, W) RGB in [-1, 1].
+    """Read a picture file of ``FORMATS`` as (1, 3, H, W) RGB in [-1, 1].
 
     The EXIF orientation is applied; grey, palette, 16-bit, CMYK and alpha
     (over white) pictures become RGB. At most ``MAX_PIXELS`` are decoded.
@@ -158,7 +161,7 @@ def decode_photo(data: bytes, *, name: str = "the picture") -> Tensor:
         # Odd but readable files are fine, and the size is checked here.
         with (
             warnings.catch_warnings(action="ignore"),
-            Image.open(io.BytesIO(data)) as opened,
+            Image.open(io.BytesIO(data), formats=FORMATS) as opened,
         ):
             width, height = opened.size
             if width * height > MAX_PIXELS:
@@ -171,12 +174,22 @@ def decode_photo(data: bytes, *, name: str = "the picture") -> Tensor:
             "it down first."
         ) from error
     except UnidentifiedImageError as error:
+        if data[4:8] == b"ftyp":  # also of films
+            raise ImageError(
+                f"{name} is a HEIC or AVIF picture, which this program cannot read; "
+                "export it as JPEG or PNG, from the phone or from a picture viewer."
+            ) from error
         raise ImageError(
-            f"{name} is not a picture this program can read; use PNG or JPEG."
+            f"{name} is not a picture this program can read, or is damaged; use "
+            f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}."
         ) from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of any kind: each reader of Pillow has its own
+        expected = isinstance(error, OSError | ValueError | SyntaxError)
+        reason = shorten(str(error) if expected else repr(error), 100)
         raise ImageError(
-            f"{name} is damaged ({error}); export it again from the original."
+            f"{name} is damaged ({reason}); export it again from the original."
         ) from error
     return torch.from_numpy(levels).permute(2, 0, 1)[None]
 

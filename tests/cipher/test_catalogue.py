@@ -219,6 +219,8 @@ def test_own_weights_are_told_from_the_shipped_ones(tmp_path: Path) -> None:
         {"layers": []},
         {"context": 5},
         {"kappa": "much"},
+        {"kappa": 1e308},
+        {"kappa": -1.0},
         {"num_bits": 10**9},
         {"num_bits": 12.5},
         {"weights": "00" * 8},

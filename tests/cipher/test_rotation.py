@@ -288,7 +288,8 @@ def test_errors() -> None:
             RotationCipher(STATS, layers=layers)
     with pytest.raises(ValueError, match="context"):
         RotationCipher(STATS, layers=[12])
-    with pytest.raises(ValueError, match="kappa"):
-        RotationCipher(STATS, kappa=math.nan)
+    for kappa in (math.nan, math.inf, -0.1, 2.1, 1e300, 10**400):
+        with pytest.raises(ValueError, match="kappa must be from 0 to 2, got"):
+            RotationCipher(STATS, kappa=kappa)
     with pytest.raises(ValueError, match="eigenvalues"):
         WStatistics(torch.zeros(2), torch.tensor([1.0, 0.0]), torch.eye(2))

@@ -15,6 +15,16 @@ def test_licences_are_listed(capsys: pytest.CaptureFixture[str], run: Run) -> No
     assert "RESEARCH ONLY" in capsys.readouterr().out
 
 
+def test_demo_does_not_replace_the_photograph(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], run: Run
+) -> None:
+    mine, data = tmp_path / "photo.png", photo.read_bytes()
+    mine.write_bytes(data)
+    assert run("demo", mine, "-o", tmp_path) == 1
+    assert "is the input itself" in capsys.readouterr().err
+    assert mine.read_bytes() == data
+
+
 @pytest.mark.slow
 def test_demo_leaves_every_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], run: Run

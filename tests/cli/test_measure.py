@@ -147,6 +147,18 @@ def test_a_network_of_ones_own_joins_the_judges(
     assert seen == [("1.png", "2.png", "and a.onnx")]
 
 
+def test_a_result_does_not_replace_an_input(
+    photo: Path, tmp_path: Path, capsys: Capture, run: Run
+) -> None:
+    mine, data = tmp_path / "mine", photo.read_bytes()
+    mine.write_bytes(data)
+    for call in (("evaluate", "--photo"), ("evaluate", "--weights"), ("localise",)):
+        option = call[1:] or ("--generator",)
+        assert run(call[0], *option, mine, "--json", mine) == 1
+        assert "is the input itself" in capsys.readouterr().err
+    assert mine.read_bytes() == data
+
+
 def test_localise_checks_its_settings_before_the_work(
     tmp_path: Path, capsys: Capture, run: Run
 ) -> None:

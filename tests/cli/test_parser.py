@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -231,3 +232,88 @@ def test_functions_are_typed_and_choices_agree() -> None:
     assert set(choices) == {*train.TASKS, *train.FITS}
     assert pictures.encrypt.__annotations__["kappa"] == "float | None"
     assert os.environ.get("_FACERSA_COMPLETE") is None
+
+
+SLOW = """
+import os, sys, time, types
+from facersa.__main__ import main
+from facersa.files import write_atomic
+def slow(descriptor):
+    print("writing", flush=True)
+    time.sleep(60)
+os.fsync = slow
+if sys.argv[1] == "named":
+    del os.O_TMPFILE
+stub = types.ModuleType("stub")  # of what imports torch, slowly
+stub.pair = lambda _: write_atomic("out.png", b"new")
+sys.modules["facersa.cipher.password"] = stub
+sys.exit(main(["pair"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("way", ["nameless", "named"])
+def test_a_signal_stops_like_control_c(
+    number: signal.Signals, way: str, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW, way],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout is not None and child.stderr is not None
+        assert child.stdout.readline() == "writing\n"
+        child.send_signal(number)
+        printed = child.stderr.read().strip()
+    assert printed == "facersa: stopped; no file was left half-written."
+    assert child.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ignored_signal_stays_ignored_and_handlers_are_put_back(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """As under nohup; and who calls ``main`` from Python keeps the own handlers."""
+
+    def hang_up(_: int) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        raise FaceRSAError("went on.")
+
+    monkeypatch.setattr("facersa.cipher.password.pair", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run("pair") == 1
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert "went on" in one_line(capsys)
+    assert run("pair") == 129
+    assert signal.getsignal(signal.SIGHUP) == before
+    assert "stopped" in one_line(capsys)
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "latin-1:strict", "utf-8:strict"])
+def test_what_a_terminal_cannot_show_is_no_error(encoding: str, tmp_path: Path) -> None:
+    """Not even a file name that is no text at all."""
+    code = (
+        "import sys, click; from facersa.__main__ import main\n"
+        "from facersa.cli import parser; from facersa.errors import FaceRSAError\n"
+        "import types; stub = types.ModuleType('stub')\n"
+        "sys.modules['facersa.cipher.password'] = stub\n"
+        "def pair(_):\n"
+        "    click.echo('wrote Zo\\xeb \\u4e2d \\udcff')\n"
+        "    raise FaceRSAError('cannot read Zo\\xeb \\u4e2d \\udcff')\n"
+        "stub.pair = pair\n"
+        "sys.exit(main(['pair']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith(b"wrote Zo") and b"Traceback" not in done.stderr
+    assert done.stderr.startswith(b"facersa: cannot read Zo")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import os
+import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from facersa.cipher.catalogue import build_learned
-from facersa.cli.pictures import OPEN_WARNING, SHARED_PIXELS
+from facersa.cli.pictures import OPEN_WARNING, SHARED_PIXELS, read_secrets
 from facersa.judges.metrics import psnr
 from facersa.photo.images import load_image, save_png
 from facersa.sealing.chunk import unseal, unseal_all
@@ -92,6 +96,60 @@ def test_the_password_may_come_from_the_environment(
     assert run("decrypt", sealed, "-o", tmp_path / "a.png") == 0
     assert run("decrypt", sealed, "-o", tmp_path / "b.png", "--password", secret) == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_password_may_come_from_files(
+    sealed: Path, tmp_path: Path, capfd: Capture, run: Run, secret: str
+) -> None:
+    given, back = tmp_path / "secret.txt", tmp_path / "back.png"
+    given.write_bytes(b"\xef\xbb\xbf" + secret.encode() + b"\r\nmore lines\n\xff")
+    given.chmod(0o640)
+    assert run("decrypt", sealed, "-o", back, "--password-file", given) == 0
+    assert f"others can read {given}; chmod 600" in capfd.readouterr().err
+    whole = tmp_path / "whole.png"
+    assert run("decrypt", sealed, "-o", whole, "--password", secret) == 0
+    assert back.read_bytes() == whole.read_bytes()
+    assert back.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_gives_its_first_line_as_the_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("Zo\xeb \n", "utf-8")
+    two.write_bytes(b"x" * 4096)
+    for path in (one, two):
+        path.chmod(0o600)
+    stdin = io.TextIOWrapper(io.BytesIO(b"third\nfourth\n"))
+    monkeypatch.setattr("sys.stdin", stdin)
+    files = (str(one), str(two), "-", "-")
+    secrets = read_secrets(("typed",), (), files)
+    assert secrets.texts == ("typed", "Zo\xeb ", "x" * 4096, "third", "fourth")
+    assert capfd.readouterr().err == ""
+    assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b"", "empty or not UTF-8"),
+        (b"\nsecond", "empty or not UTF-8"),
+        (b"hunter2\xe9", "empty or not UTF-8"),
+        (b"hunter2\0", "empty or not UTF-8"),
+        (b"x" * 4097, "more than 4096 bytes"),
+        (None, "check the path"),
+    ],
+)
+def test_a_file_without_a_password_is_named(
+    content: bytes | None, hint: str, sealed: Path, tmp_path: Path, run: Run, capfd: Any
+) -> None:
+    given, back = tmp_path / "secret.txt", tmp_path / "back.png"
+    if content is not None:
+        given.write_bytes(content)
+    assert run("decrypt", sealed, "-o", back, "--password-file", given) == 1
+    message = capfd.readouterr().err
+    assert hint in message and str(given) in message and "hunter2" not in message
+    assert len(message.splitlines()) == 1 and not back.exists()
 
 
 def test_open_files_warn_and_compose(
@@ -280,6 +338,46 @@ def test_an_abandoned_prompt_is_no_traceback(
     assert "no password was typed" in capsys.readouterr().err
 
 
+def test_a_terminal_of_another_encoding_is_no_traceback(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, run: Run
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda _: b"hunter2\xe9".decode())
+    assert run("decrypt", sealed, "-o", tmp_path / "b.png") == 1
+    printed = capsys.readouterr().err
+    assert "set LC_ALL" in printed and "hunter2" not in printed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("localedef"), reason="no other locales to make")
+def test_the_same_letter_is_the_same_password_in_every_locale(
+    sealed: Path, tmp_path: Path
+) -> None:
+    """On the command line, in the environment, and in names of files."""
+    for charmap in ("UTF-8", "ISO-8859-1"):
+        name = tmp_path / f"en_US.{charmap}"
+        subprocess.run(["localedef", "-i", "en_US", "-f", charmap, name], check=True)
+    pictures, letter = [], "\xe9"
+    for charmap, how in itertools.product(("UTF-8", "ISO-8859-1"), ("option", "env")):
+        typed = letter.encode(charmap)
+        output = os.fsencode(tmp_path) + b"/" + typed + how.encode() + b".png"
+        command = [sys.executable, "-m", "facersa", "decrypt", sealed, "-o", output]
+        locale = {"LC_ALL": f"en_US.{charmap}", "LOCPATH": str(tmp_path)}
+        variables = {os.fsencode(k): os.fsencode(v) for k, v in os.environ.items()}
+        variables |= {os.fsencode(k): os.fsencode(v) for k, v in locale.items()}
+        variables[b"PYTHONPATH"] = os.fsencode(Path(__file__).parents[2])
+        if how == "env":
+            variables[b"FACERSA_PASSWORD"] = typed
+        else:
+            command += ["--password", typed]
+        done = subprocess.run(command, env=variables, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        assert b"wrote " + output in done.stdout
+        with open(output, "rb") as file:
+            pictures.append(file.read())
+    assert len(set(pictures)) == 1
+
+
 def test_pair_prints_codes_that_undo_each_other(capsys: Capture, run: Run) -> None:
     assert run("pair", "--bits", 24) == 0
     (_, e), (_, d) = (line.split() for line in capsys.readouterr().out.splitlines())
@@ -399,14 +497,20 @@ def test_secrets_are_checked(
 def test_outputs_are_checked_before_the_work(
     photo: Path, tmp_path: Path, capsys: Capture, run: Run
 ) -> None:
+    own = tmp_path / "own.png"
+    own.write_text("x")
     for output, hint in (
         (tmp_path / "no" / "out.png", "does not exist"),
         (tmp_path, "is a folder"),
         (photo, "the input itself"),
+        (os.devnull, "not a regular file"),
+        (tmp_path / ("x" * 300), "name is too long"),
+        (own, "the input itself"),
     ):
-        assert run("encrypt", photo, "-o", output, "--password", "x") == 1
+        how = ("--password-file", own, "--bisenet", own)
+        assert run("encrypt", photo, "-o", output, *how) == 1
         assert hint in capsys.readouterr().err
-    assert photo.stat().st_size > 1000
+    assert photo.stat().st_size > 1000 and own.read_text() == "x"
 
 
 def test_a_full_disk_leaves_nothing(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from facersa.errors import ImageError
@@ -84,6 +89,50 @@ def test_bad_files_give_one_clear_line(data: bytes, hint: str) -> None:
     with pytest.raises(ImageError, match=hint) as caught:
         images.decode_image(data)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [*images.FORMATS, "MPO"])
+def test_what_cameras_and_programs_write_is_read(kind: str) -> None:
+    assert images.decode_image(encode(sample(), kind)).shape == (1, 3, 12, 20)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "DDS", "SPIDER", "ICO", "TGA", "EPS"])
+def test_rare_formats_are_refused_and_the_others_named(kind: str) -> None:
+    picture = sample().convert("F") if kind == "SPIDER" else sample()
+    cure = "HEIC or AVIF picture.*export it as JPEG" if kind == "AVIF" else "GIF or PPM"
+    with pytest.raises(ImageError, match=cure):
+        images.decode_image(encode(picture, kind))
+
+
+def test_whatever_pillow_raises_is_one_short_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(images.ImageOps, "exif_transpose", fail)
+    for error in (struct.error("a"), OverflowError("b"), KeyError(3), zlib.error("c")):
+        with pytest.raises(ImageError, match="is damaged") as caught:
+            images.decode_image(encode(sample(), "PNG"))
+        assert type(error).__name__ in str(caught.value)
+    error = ValueError("first\nsecond " + "x " * 200)
+    with pytest.raises(ImageError, match="first second") as caught:
+        images.decode_image(encode(sample(), "PNG"))
+    assert len(str(caught.value)) < 200
+    for error in (MemoryError(), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            images.decode_image(encode(sample(), "PNG"))
+
+
+@given(st.sampled_from(images.FORMATS), st.integers(0, 200), st.binary(max_size=8))
+@settings(max_examples=300)
+def test_damage_anywhere_is_an_error_of_ours_or_a_picture(
+    kind: str, start: int, change: bytes
+) -> None:
+    data = bytearray(encode(sample(), kind))
+    data[start : start + len(change)] = change
+    with suppress(ImageError):
+        assert images.decode_image(bytes(data)).ndim == 4
 
 
 def test_huge_pictures_are_refused_before_they_are_decoded() -> None:
