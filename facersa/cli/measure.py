@@ -120,7 +120,7 @@ def run_evaluate(
     from facersa.cipher.catalogue import label
     from facersa.evaluation import properties, robustness
     from facersa.files import check_output
-    from facersa.photo.images import load_image
+    from facersa.photo.images import load_photo
 
     if inversion:
         settings = "cipher weights layers kappa bits from_pixels fit"
@@ -135,7 +135,7 @@ def run_evaluate(
         refuse("--photo replaces generated people", "n", "psi", "stratum", *unused)
     if json:
         check_output(json)
-    photos = [load_image(path) for path in photo]
+    photos = [load_photo(path) for path in photo]
     people: dict[str, Any] = {"n": n, "seed": seed, "psi": psi, "stratum": stratum}
     judges: dict[str, Any] = {"panel": load_panel(arcface)} if arcface else {}
     if inversion:
