@@ -120,9 +120,9 @@ def _remove_stale(folder: Path) -> None:
 def _target(path: str | os.PathLike[str]) -> Path:
     """The file that writing to ``path`` makes or replaces: links are followed.
 
-    A link that leads nowhere is refused, because its target was moved, or is not mounted,
-    more often than it is still to be made. So is a link of another user in a folder of a
-    third one, such as /tmp: it could lead to any file of ours.
+    A link that leads nowhere is refused, because more often than not its target was
+    moved, or is not mounted. So is a link of another user in a folder of a third one,
+    such as /tmp: it could lead to any file of ours.
 
     Raises:
         FileError: something other than a regular file is there, or the name does not
