@@ -34,16 +34,17 @@ from facersa.judges.bisenet import BiSeNet
 from facersa.photo.align import PhotoFace, align, find_squares
 from facersa.photo.background import match_background
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
-from facersa.photo.images import is_grey, to_grey
+from facersa.photo.images import is_grey, to_grey, to_levels
 from facersa.photo.paste import paste
 from facersa.photo.square import Aligned
 from facersa.sealing.chunk import Prior, Sealed, conceal, lay_open
 from facersa.sealing.compact import CompactCode
-from facersa.sealing.honey import HoneyPrior
 from facersa.sealing.picture import EncryptedPicture, mark_of, place
 from facersa.sealing.pixels import NONCE
+from facersa.sealing.prior import NormalPrior
 
-Chunk = Literal["honey", "open", "none"]
+Chunk = Literal["ambiguous", "sealed", "open", "none"]
+IN_PIXELS = ("ambiguous", "none")  # of these the pixels may hold the code as well
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Inversion:
     """A photograph, the face in it, and the code that paints the face.
 
     Attributes:
-        photo: (1, 3, H, W) in [-1, 1].
+        photo: (1, 3, H, W), uint8 or in [-1, 1].
         aligned: the crop and where it lies in the photograph.
         ws: (1, rows, 512) code.
     """
@@ -84,7 +85,7 @@ class Encrypted:
 
     @property
     def image(self) -> Tensor:
-        """The picture in the file, (1, 3, H, W)."""
+        """The picture in the file, (1, 3, H, W) in [-1, 1]."""
         return self.picture.image
 
 
@@ -124,7 +125,7 @@ class FaceRSA:
         self._encoder, self._bisenet = encoder, bisenet
         self._options = {"layers": layers, "kappa": kappa, "weights": weights}
         self._default = self._load(cipher, None)
-        self._prior = HoneyPrior.of_rows(self.generator.num_ws)
+        self._prior = NormalPrior.of_rows(self.generator.num_ws)
         self._table: CompactCode | None = None
         if isinstance(self.generator, MobileStyleGAN):
             self._table = CompactCode.load()
@@ -185,7 +186,7 @@ class FaceRSA:
         """Find the face in a photograph and the code that paints it.
 
         Args:
-            photo: (1, 3, H, W) in [-1, 1].
+            photo: (1, 3, H, W), uint8 or in [-1, 1].
             face: which face, from the left, 0-based; needed if there are several.
             known: squares (4, 2) of faces that need not be searched for.
             config: of the search from the encoder's guess; 0 steps leave the guess.
@@ -215,7 +216,7 @@ class FaceRSA:
         inversion: Inversion,
         secrets: Secrets,
         *,
-        mode: Chunk = "honey",
+        mode: Chunk = "ambiguous",
         num_bits: int | None = None,
         crop: bool = False,
         detail: bool = False,
@@ -227,16 +228,17 @@ class FaceRSA:
         Args:
             inversion: from ``invert``.
             secrets: typed passwords and raw codes; their sum is the code e.
-            mode: what the file carries.
+            mode: what the file carries; see ``sealing.chunk``. None is what the
+                pixels hold alone.
             num_bits: length of codes made from typed passwords.
             crop: keep only the aligned face, not the photograph.
             detail: paint an oval around the face only. Hair, ears, clothes and
                 background stay the photograph's own and change only as the painted
                 picture changes; people are recognised by those as well.
             in_pixels: also hide the code in the pixels, so that the picture can be
-                decrypted when the chunk is lost. Not in an open file, nor in a
-                picture too small for it, nor where they hold another face's code
-                already; ``Encrypted.in_pixels`` tells.
+                decrypted when the chunk is lost. Not for an open or a sealed code,
+                nor in a picture too small for it, nor where they hold another face's
+                code already; ``Encrypted.in_pixels`` tells.
             beside: an encrypted picture of the same photograph, to which this face
                 is added. The others in it stay as they are.
 
@@ -251,10 +253,10 @@ class FaceRSA:
             raise ImageError(
                 "a crop is painted as a whole and keeps no detail; leave one out."
             )
-        picture = beside or EncryptedPicture(inversion.photo, (), b"")
+        picture = beside or EncryptedPicture(to_levels(inversion.photo))
         aligned = replace(inversion.aligned, keeps_detail=detail)
         faces, aligned = picture.make_room(aligned)
-        in_pixels = in_pixels and mode != "open" and self._table is not None
+        in_pixels = in_pixels and mode in IN_PIXELS and self._table is not None
         if mode == "none" and in_pixels:
             picture.check_mark(1)
         salt = new_salt()
@@ -281,12 +283,13 @@ class FaceRSA:
             sealed = conceal(
                 ws,
                 password,
+                mode="sealed" if mode == "sealed" else "ambiguous",
                 **notes,
                 prior=prior,
                 statistics=self.statistics,
                 nonce=NONCE if in_pixels else None,
             )
-        photo = picture.image
+        photo = picture.photo
         face, fitted = self._painted(edited, photo, None if crop else aligned)
         image, before = face, None
         if detail:
@@ -311,19 +314,22 @@ class FaceRSA:
         ``picture`` and ``face`` are as for ``decrypt``.
 
         Raises:
-            SealedError: a honey file, whose code only its own password opens.
+            SealedError: a file that is not open, whose code only its own password
+                gives.
         """
         picture = _parsed(picture)
         index = picture.pick(face)
         sealed = picture.faces[index]
         if sealed.mode != "open":
             raise SealedError(
-                "this file is sealed with its own password, so nothing can be added "
+                "this file is hidden under its own password, so nothing can be added "
                 "to it; decrypt it first, or encrypt with --chunk open to compose, or "
                 "choose a further face with --face."
             )
         cipher = self._cipher_of(sealed)
-        password = secrets.password(salt=sealed.salt, num_bits=cipher.num_bits)
+        password = secrets.password(
+            salt=sealed.salt, num_bits=cipher.num_bits, scheme=sealed.scheme
+        )
         before = sealed.code()
         return self._repaint(picture, index, before, cipher(before, password.code))
 
@@ -337,10 +343,10 @@ class FaceRSA:
     ) -> Encrypted:
         """Undo typed passwords and add raw codes to what the file holds.
 
-        A wrong password gives another person and no error. From an open file
-        ``data`` of the result is again an open file, from a honey file it is a
-        plain picture. Of several encrypted faces the others stay as they are, with
-        their codes.
+        A wrong password gives another person and no error, unless the file is
+        sealed. From an open file ``data`` of the result is again an open file, from
+        others it is a plain picture. Of several encrypted faces the others stay as
+        they are, with their codes.
 
         Args:
             picture: the file, or what ``EncryptedPicture.read_encrypted`` made of it.
@@ -354,14 +360,18 @@ class FaceRSA:
             SealedError: not one of our files, damaged, or without a code; several
                 encrypted faces and no choice.
             ImageError: not a picture.
-            PasswordError: none given, or of another length than the file's.
+            PasswordError: none given, one of another length than the file's, or a
+                wrong one for a sealed file.
         """
         picture = _parsed(picture, from_pixels, self.statistics)
         index = picture.pick(face)
         sealed = picture.faces[index]
         cipher = self._cipher_of(sealed)
         password = secrets.password(
-            salt=sealed.salt, num_bits=cipher.num_bits, decrypt=True
+            salt=sealed.salt,
+            num_bits=cipher.num_bits,
+            decrypt=True,
+            scheme=sealed.scheme,
         )
         if sealed.mode == "open":
             before = sealed.code()
@@ -377,7 +387,7 @@ class FaceRSA:
     ) -> Encrypted:
         """Paint ``ws`` over ``before``, and write the file without or with its code."""
         faces = list(picture.faces)
-        sealed, photo = faces.pop(index), picture.image
+        sealed, photo = faces.pop(index), picture.photo
         where = place(sealed)
         if where is not None and sealed.geometry.get("others") is True:
             # The mark has no room for the places of neighbours.
@@ -388,8 +398,12 @@ class FaceRSA:
             _, shown = self._painted(before, photo, where)
             image = paste(photo, fitted, where, replaces=shown)
         if sealed.mode == "open":
-            notes = {"params": sealed.params, "geometry": sealed.geometry}
-            faces.insert(index, lay_open(ws, salt=sealed.salt, **notes))
+            notes: dict[str, Any] = {
+                "params": sealed.params,
+                "geometry": sealed.geometry,
+            }
+            notes |= {"salt": sealed.salt, "scheme": sealed.scheme}
+            faces.insert(index, lay_open(ws, **notes))
         out, _ = EncryptedPicture.assemble(image, faces, mark_of(faces))
         return Encrypted(out, face, ws)
 

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
     from facersa.generator.base import Generator
 
+# Two programs that use the same cores wait for one another's threads: several times
+# slower. So each of pytest-xdist's workers keeps to its own.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    cores, count = (
+        sorted(os.sched_getaffinity(0)),
+        os.environ["PYTEST_XDIST_WORKER_COUNT"],
+    )
+    own = cores[int(worker.removeprefix("gw")) % len(cores) :: int(count)]
+    os.sched_setaffinity(0, own)
 torch.set_num_threads(max(1, min(2, len(os.sched_getaffinity(0)))))
 
 hypothesis.settings.register_profile(

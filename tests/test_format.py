@@ -12,20 +12,23 @@ import torch
 from safetensors.torch import load_file
 
 from facersa.cipher.catalogue import CATALOGUE, fingerprint, load_cipher
-from facersa.cipher.password import Password, Secrets, stretch
+from facersa.cipher.password import NO_KEY, Password, Secrets, stretch
 from facersa.cipher.rotation import half_columns
-from facersa.errors import SealedError
+from facersa.errors import PasswordError, SealedError
 from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics
 from facersa.photo.images import from_uint8, resize
 from facersa.pipeline import FaceRSA
-from facersa.sealing.chunk import pack, unpack
+from facersa.sealing.chunk import Sealed, pack, unpack
 from facersa.sealing.pixels import _pack_settings, _unpack_settings
 
 DATA = Path(__file__).parent / "data"
-FILES = DATA / "version1"
 VECTORS: dict[str, Any] = json.loads((DATA / "vectors.json").read_text())
-CASES: dict[str, dict[str, Any]] = json.loads((FILES / "cases.json").read_text())
+CASES: dict[tuple[str, str], dict[str, Any]] = {
+    (version, name): case
+    for version in ("version1", "version2")
+    for name, case in json.loads((DATA / version / "cases.json").read_text()).items()
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,24 +39,30 @@ def engine(generator: Generator) -> FaceRSA:
 @pytest.fixture(scope="module")
 def expected() -> dict[str, torch.Tensor]:
     """Codes (16, 512) and small faces (64, 64, 3) that the files hold."""
-    return load_file(FILES / "expected.safetensors")
+    return {
+        f"{version} {key}": value
+        for version in ("version1", "version2")
+        for key, value in load_file(DATA / version / "expected.safetensors").items()
+    }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_file_of_version_1_decrypts_to_what_it_held(
-    engine: FaceRSA, expected: dict[str, torch.Tensor], name: str
+@pytest.mark.parametrize(("version", "name"), CASES)
+def test_an_old_file_decrypts_to_what_it_held(
+    engine: FaceRSA, expected: dict[str, torch.Tensor], version: str, name: str
 ) -> None:
-    case = CASES[name]
+    case = CASES[version, name]
     passwords = case.get("passwords") or [case["password"]]
     back = engine.decrypt(
-        (FILES / name.partition("#")[0]).read_bytes(),
+        (DATA / version / name.partition("#")[0]).read_bytes(),
         Secrets(tuple(passwords)),
         face=case.get("face"),
         from_pixels=case.get("from_pixels", False),
     )
-    torch.testing.assert_close(back.ws[0], expected[name].float(), atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(
+        back.ws[0], expected[f"{version} {name}"].float(), atol=2e-3, rtol=2e-3
+    )
     shown = resize(back.face, 64)
-    wanted = from_uint8(expected[f"{name} picture"].numpy())
+    wanted = from_uint8(expected[f"{version} {name} picture"].numpy())
     assert (shown - wanted).abs().mean() * 127.5 < 1.0  # grey levels
 
 
@@ -66,38 +75,62 @@ def tiny_statistics() -> WStatistics:
 
 @pytest.mark.parametrize("vector", VECTORS["passwords"], ids=lambda v: v["text"])
 def test_typed_passwords_become_these_codes(vector: dict[str, Any]) -> None:
-    salt = bytes.fromhex(vector["salt"])
-    code = Password.from_text(vector["text"], salt=salt, num_bits=vector["num_bits"])
-    assert code.to_bits() == vector["bits"]
+    salt, how = bytes.fromhex(vector["salt"]), (vector["num_bits"], vector["scheme"])
+    typed = Password.from_text(
+        vector["text"], salt=salt, num_bits=how[0], scheme=how[1]
+    )
+    assert typed.to_bits() == vector["bits"]
+    number = int(vector.get("key_numbers", "0"), 16)
+    signs = tuple(2 * (number >> i & 1) - 1 for i in range(256))
+    assert typed.key_units == (NO_KEY if vector["scheme"] == 1 else signs)
 
 
-@pytest.mark.parametrize("vector", VECTORS["keys"], ids=["fresh", "sum"])
+@pytest.mark.parametrize("vector", VECTORS["keys"], ids=lambda v: str(v["scheme"]))
 def test_a_code_and_its_inverse_become_this_key(vector: dict[str, Any]) -> None:
-    password = Password(tuple(vector["halves"]))
+    key_numbers = tuple(vector.get("key_numbers", NO_KEY))
+    password = Password(tuple(vector["halves"]), key_numbers)
     for either in (password, password.inverse):
-        key = stretch(either.shared_secret(), bytes.fromhex(vector["salt"]), 32)
-        assert key.hex() == vector["key"]
+        secret = either.shared_secret(vector["scheme"])
+        assert stretch(secret, bytes.fromhex(vector["salt"]), 32).hex() == vector["key"]
 
 
-@pytest.mark.parametrize("vector", VECTORS["chunks"], ids=lambda v: v["name"])
+def password_of(vector: dict[str, Any], sealed: Sealed) -> Password | None:
+    if "bits" in vector:
+        return Password.from_bits(vector["bits"])
+    if texts := vector.get("texts"):
+        return Secrets(tuple(texts)).password(salt=sealed.salt, num_bits=16)
+    return None
+
+
+@pytest.mark.parametrize(
+    "vector", VECTORS["chunks"], ids=lambda v: f"{v['name']} {v['version']}"
+)
 def test_a_chunk_holds_this_code(vector: dict[str, Any]) -> None:
     body = bytes.fromhex(vector["body"])
     sealed, statistics = unpack(body), tiny_statistics()
     assert pack(sealed) == body and sealed.mode == vector["name"]
     assert statistics.fingerprint() == VECTORS["statistics"]["fingerprint"]
-    password = Password.from_bits(vector["bits"]) if "bits" in vector else None
-    code = sealed.code(password, statistics=statistics)[0]
+    code = sealed.code(password_of(vector, sealed), statistics=statistics)[0]
     torch.testing.assert_close(code, torch.tensor(vector["code"]), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda v: v["why"])
+@pytest.mark.parametrize("vector", VECTORS["wrong"], ids=lambda v: v["why"])
+def test_a_sealed_chunk_does_not_open(vector: dict[str, Any]) -> None:
+    sealed = unpack(bytes.fromhex(vector["body"]))
+    with pytest.raises(PasswordError, match=vector["why"]):
+        sealed.code(password_of(vector, sealed), statistics=tiny_statistics())
+
+
+@pytest.mark.parametrize(
+    "vector", VECTORS["refused"], ids=lambda v: v.get("new", v["why"])
+)
 def test_other_bytes_are_refused(vector: dict[str, Any]) -> None:
     with pytest.raises(SealedError, match=vector["why"]):
         unpack(bytes.fromhex(vector["body"]))
 
 
 @pytest.mark.parametrize(
-    "vector", VECTORS["marks"], ids=lambda v: v["params"]["cipher"]
+    "vector", VECTORS["marks"], ids=lambda v: f"{v['params']['cipher']} {v['version']}"
 )
 def test_a_mark_holds_these_settings(vector: dict[str, Any]) -> None:
     head = bytes.fromhex(vector["head"])
@@ -105,7 +138,8 @@ def test_a_mark_holds_these_settings(vector: dict[str, Any]) -> None:
     assert (params, salt.hex()) == (vector["params"], vector["salt"])
     assert geometry["others"] and geometry["photo_size"] == vector["size"]
     np.testing.assert_allclose(geometry["quad"], vector["geometry"]["quad"], atol=1e-3)
-    assert _pack_settings(params, salt, vector["geometry"]) == head
+    again = _pack_settings(vector["version"], params, salt, vector["geometry"])
+    assert again == head
 
 
 def test_the_columns_of_the_rotation_are_these() -> None:

@@ -55,7 +55,7 @@ HOUSE = {
         "panel",
     ),
     "inversion": ("search", "trunk", "encoder", "e4e", "inverter"),
-    "sealing": ("honey", "compact", "chunk", "watermark", "pixels", "picture"),
+    "sealing": ("prior", "compact", "chunk", "watermark", "pixels", "picture"),
     "pipeline": (),
     "training": (
         "losses",

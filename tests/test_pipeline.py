@@ -30,7 +30,7 @@ from facersa.photo.images import (
     to_uint8,
 )
 from facersa.photo.paste import paste
-from facersa.pipeline import FaceRSA, Inversion
+from facersa.pipeline import Chunk, FaceRSA, Inversion
 from facersa.sealing.chunk import unseal
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.picture import carries_code
@@ -67,7 +67,7 @@ def test_one_string_is_no_tuple_of_passwords() -> None:
         Secrets("abc")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("mode", ["honey", "open"])
+@pytest.mark.parametrize("mode", ["ambiguous", "open"])
 def test_the_right_password_reproduces_the_inversion(
     engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor, mode: str
 ) -> None:
@@ -79,7 +79,16 @@ def test_the_right_password_reproduces_the_inversion(
     assert psnr(encrypted.face, inverted).item() < 40
 
 
-@pytest.mark.parametrize("mode", ["honey", "open"])
+def test_a_sealed_file_opens_for_its_password_or_not_at_all(
+    engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor
+) -> None:
+    encrypted = engine.encrypt(inversion, A, mode="sealed")
+    assert psnr(engine.decrypt(encrypted.data, A).face, inverted).item() > 45
+    with pytest.raises(PasswordError, match="password is wrong"):
+        engine.decrypt(encrypted.data, B)
+
+
+@pytest.mark.parametrize("mode", ["ambiguous", "open"])
 def test_the_decrypted_file_is_the_photograph_with_the_inversion_in_it(
     engine: FaceRSA, inversion: Inversion, matched: torch.Tensor, mode: str
 ) -> None:
@@ -93,7 +102,7 @@ def test_the_decrypted_file_is_the_photograph_with_the_inversion_in_it(
     assert psnr(back[box], expected[box]).item() > 45
 
 
-@pytest.mark.parametrize("mode", ["honey", "open"])
+@pytest.mark.parametrize("mode", ["ambiguous", "open"])
 def test_several_passwords_are_their_sum_in_any_order(
     engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor, mode: str
 ) -> None:
@@ -215,7 +224,7 @@ def test_no_chunk_and_no_mark_means_no_way_back(
         engine.decrypt(encrypted.data, A, from_pixels=True)
 
 
-@pytest.mark.parametrize("mode", ["none", "honey"])
+@pytest.mark.parametrize("mode", ["none", "ambiguous"])
 @pytest.mark.parametrize("cipher", ["rotation", "faithful"])
 def test_the_pixels_alone_bring_the_face_back(
     engine: FaceRSA,
@@ -268,14 +277,17 @@ def test_chunk_and_pixels_hold_the_same_bytes(
     assert find(other.image).payload != pixels.payload  # another salt
 
 
-def test_an_open_file_has_no_mark(engine: FaceRSA, inversion: Inversion) -> None:
-    encrypted = engine.encrypt(inversion, A, mode="open")
+@pytest.mark.parametrize("mode", ["open", "sealed"])
+def test_an_open_or_sealed_file_has_no_mark(
+    engine: FaceRSA, inversion: Inversion, mode: Chunk
+) -> None:
+    encrypted = engine.encrypt(inversion, A, mode=mode)
     assert not encrypted.in_pixels
     with pytest.raises(SealedError, match="no code can be read"):
         find(encrypted.image)
 
 
-def test_a_honey_file_takes_no_second_password(
+def test_an_ambiguous_file_takes_no_second_password(
     engine: FaceRSA, inversion: Inversion
 ) -> None:
     encrypted = engine.encrypt(inversion, A)
@@ -338,7 +350,7 @@ def test_senseless_settings_are_named_at_once(
         FaceRSA(generator, **options)  # type: ignore[arg-type]
 
 
-def test_row_copying_breaks_open_files_and_not_honey_files(
+def test_row_copying_breaks_open_files_and_not_ambiguous_files(
     engine: FaceRSA, inversion: Inversion, inverted: torch.Tensor
 ) -> None:
     """The attacker holds the file and no password."""
@@ -350,8 +362,8 @@ def test_row_copying_breaks_open_files_and_not_honey_files(
         return float((judge.embed(face) * judge.embed(inverted)).sum())
 
     opened = unseal(engine.encrypt(inversion, A, mode="open").data).code()
-    honey = unseal(engine.encrypt(inversion, A).data)
-    guessed = honey.code(Password.random(128, seed=9))
+    hidden = unseal(engine.encrypt(inversion, A).data)
+    guessed = hidden.code(Password.random(128, seed=9))
     # Rows of a photograph's code differ, so the copy is no exact one.
     assert likeness(opened) > 0.7
     assert likeness(guessed) < 0.5

@@ -5,16 +5,21 @@ decrypts. A code is a vector of N half-integers; a fresh one holds only -1/2
 and +1/2, and d = -e, the complement of every bit. Passwords used one after the
 other are the sum of their codes, so e + d = 0 means "nothing done".
 
+A code may be short: the learned ciphers take 16 bits. The key of a file never is: a
+typed password also gives 256 numbers that no cipher sees, which add and change sign
+as the code does, and the key is made of both.
+
 Codes are kept as whole numbers of halves, so that sums are exact in any order.
 """
 
 from __future__ import annotations
 
 import hashlib
+import operator
 import secrets
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from argon2.low_level import Type, hash_secret_raw
@@ -26,6 +31,9 @@ DEFAULT_BITS = 128
 MAX_BITS = 4096
 MAX_TERMS = 256  # passwords in one sum; keeps every angle exact in float64
 SALT_BYTES = 16
+KEY_BYTES = 32
+NO_KEY = (0,) * (8 * KEY_BYTES)  # what a raw code adds to the key numbers
+SCHEME = 2  # how typed passwords become codes; scheme 1 is that of older files
 
 # RFC 9106, section 4, second recommended option: 64 MiB, 3 passes, 4 lanes.
 ARGON2_MEMORY_KIB = 64 * 1024
@@ -65,7 +73,8 @@ class Password:
     """A password's code, or the sum of several, as N whole numbers of halves.
 
     Printing one never shows the code. Make one with ``random``, ``from_text``
-    or ``from_bits`` rather than by hand.
+    or ``from_bits`` rather than by hand. ``key_units`` are the 256 numbers that only
+    the key of a file is made of: zero for raw codes.
 
     Example:
         >>> e = Password.from_bits("0110")
@@ -76,15 +85,17 @@ class Password:
     """
 
     half_units: tuple[int, ...] = field(repr=False)
+    key_units: tuple[int, ...] = field(default=NO_KEY, repr=False)
 
     def __post_init__(self) -> None:
         _check_bits(len(self.half_units))
-        if any(type(unit) is not int for unit in self.half_units):
+        units = self.half_units + self.key_units
+        if any(type(unit) is not int for unit in units):
             raise PasswordError(
                 "a code must hold whole numbers of halves (int); "
                 "use Password.from_bits or Password.from_text."
             )
-        if max(map(abs, self.half_units)) > MAX_TERMS:
+        if max(map(abs, units)) > MAX_TERMS:
             raise PasswordError(
                 f"a sum may have at most {MAX_TERMS} passwords; use fewer."
             )
@@ -111,13 +122,19 @@ class Password:
 
     @classmethod
     def from_text(
-        cls, text: str, *, salt: bytes, num_bits: int = DEFAULT_BITS
+        cls,
+        text: str,
+        *,
+        salt: bytes,
+        num_bits: int = DEFAULT_BITS,
+        scheme: int = SCHEME,
     ) -> Password:
-        """Turn typed text into a fresh code with argon2id.
+        """Turn typed text into a fresh code, and a key, with argon2id.
 
         The text is put in Unicode form NFC first, so that an accented letter is
         the same password on every keyboard. ``salt`` is 16 bytes, one a file.
-        The code is never stronger than the text.
+        Neither code nor key is stronger than the text. ``scheme`` is 1 for files of
+        versions 1 and 2, in which a typed password has no key beside its code.
 
         Raises:
             PasswordError: empty text, text that is not valid Unicode, a bad
@@ -125,9 +142,14 @@ class Password:
         """
         _check_bits(num_bits)
         spelled = _spell(text)
-        length = max(4, -(-num_bits // 8))  # argon2 makes four bytes or more
-        stretched = stretch(b"facersa password v1\0" + spelled, salt, length)
-        return cls._from_bytes(stretched, num_bits)
+        label = f"facersa password v{scheme}\0".encode()
+        if scheme == 1:
+            length = max(4, -(-num_bits // 8))  # argon2 makes four bytes or more
+            return cls._from_bytes(stretch(label + spelled, salt, length), num_bits)
+        key = stretch(label + spelled, salt, KEY_BYTES)
+        expanded = hashlib.shake_256(b"facersa code v2\0" + key)
+        code = cls._from_bytes(expanded.digest(-(-num_bits // 8)), num_bits)
+        return replace(code, key_units=_signs(key, 8 * KEY_BYTES))
 
     @classmethod
     def from_bits(cls, bits: str) -> Password:
@@ -149,8 +171,7 @@ class Password:
 
     @classmethod
     def _from_bytes(cls, data: bytes, num_bits: int) -> Password:
-        number = int.from_bytes(data, "big")
-        return cls(tuple(1 if number >> i & 1 else -1 for i in range(num_bits)))
+        return cls(_signs(data, num_bits))
 
     @property
     def num_bits(self) -> int:
@@ -180,7 +201,10 @@ class Password:
     @property
     def inverse(self) -> Password:
         """The password that undoes this one: the negated code."""
-        return Password(tuple(-unit for unit in self.half_units))
+        return Password(
+            tuple(-unit for unit in self.half_units),
+            tuple(-unit for unit in self.key_units),
+        )
 
     def __add__(self, other: Password) -> Password:
         """Both passwords one after the other, in any order (paper, eq. for h).
@@ -195,8 +219,10 @@ class Password:
                 f"expected passwords of equal length, got {self.num_bits} and "
                 f"{other.num_bits} bits; make both with the same number of bits."
             )
-        pairs = zip(self.half_units, other.half_units, strict=True)
-        return Password(tuple(a + b for a, b in pairs))
+        return Password(
+            tuple(map(operator.add, self.half_units, other.half_units)),
+            tuple(map(operator.add, self.key_units, other.key_units)),
+        )
 
     def to_bits(self) -> str:
         """Write a fresh code as 0 and 1, for ``from_bits``. This is the secret.
@@ -220,18 +246,21 @@ class Password:
             )
         units = list(self.half_units)
         units[index] = -units[index]
-        return Password(tuple(units))
+        return replace(self, half_units=tuple(units))
 
-    def shared_secret(self) -> bytes:
+    def shared_secret(self, scheme: int = SCHEME) -> bytes:
         """Bytes that e and d = -e have in common and nobody else knows.
 
-        They are the larger, in dictionary order, of the code and its negative.
-        They are as guessable as the password: pass them through ``stretch``.
+        They are the larger, in dictionary order, of the code and its negative, with
+        the key numbers of that one, which scheme 1 leaves out. They are as guessable
+        as the password: pass them through ``stretch``.
         """
-        larger = max(self.half_units, self.inverse.half_units)
-        numbers = (len(larger), *larger)
+        larger = self if self.is_canonical else self.inverse
+        numbers = (self.num_bits, *larger.half_units)
+        if scheme != 1:
+            numbers += larger.key_units
         packed = b"".join(number.to_bytes(4, "big", signed=True) for number in numbers)
-        return b"facersa shared secret v1\0" + packed
+        return f"facersa shared secret v{scheme}\0".encode() + packed
 
     def _need_fresh(self, verb: str) -> None:
         if not self.is_fresh:
@@ -239,6 +268,12 @@ class Password:
                 f"only a single password can be {verb}, and this is a sum; "
                 "use its terms one by one."
             )
+
+
+def _signs(data: bytes, count: int) -> tuple[int, ...]:
+    """The lowest ``count`` bits of a big-endian number: 1 for one, -1 for zero."""
+    number = int.from_bytes(data, "big")
+    return tuple(1 if number >> i & 1 else -1 for i in range(count))
 
 
 def pair(num_bits: int = DEFAULT_BITS) -> tuple[Password, Password]:
@@ -326,7 +361,12 @@ class Secrets:
         return self.codes[0].num_bits if self.codes else default
 
     def password(
-        self, *, salt: bytes, num_bits: int, decrypt: bool = False
+        self,
+        *,
+        salt: bytes,
+        num_bits: int,
+        decrypt: bool = False,
+        scheme: int = SCHEME,
     ) -> Password:
         """The sum of all (property h); decrypting takes the typed ones off.
 
@@ -334,7 +374,7 @@ class Secrets:
             PasswordError: nothing was given, or lengths differ.
         """
         typed = [
-            Password.from_text(text, salt=salt, num_bits=num_bits)
+            Password.from_text(text, salt=salt, num_bits=num_bits, scheme=scheme)
             for text in self.texts
         ]
         if decrypt:

@@ -25,21 +25,23 @@ SEALING = """\
 What the file carries (--chunk), and what of it is real cryptography:
 
 \b
-  honey  the code of the face, hidden by argon2id and a stream cipher so that
-         every wrong password gives some other person, never an error
-  open   the code in clear, so that several people can add and remove
-         passwords; anybody who has the file can recover the face without one
-  none   nothing: only the pixels carry the code
+  ambiguous  the code of the face, hidden by argon2id and a stream cipher:
+             every wrong password gives some other person, never an error
+  sealed     the same under authenticated encryption: a wrong password and a
+             forged or damaged code are refused
+  open       the code in clear, so that several people can add and remove
+             passwords; anybody who has the file can recover the face without one
+  none       nothing: only the pixels carry the code
 
-Unless --no-pixels is given, the pixels hold what a honey chunk holds as well: a faint
-watermark that survives JPEG and a smaller copy; decrypt --from-pixels reads it. Open
-files have none, and of several faces only the one that was encrypted first.
+Unless --no-pixels is given, the pixels of the first and the last kind hold the code
+as well: a faint watermark that survives JPEG and a smaller copy; decrypt --from-pixels
+reads it. Of several faces they hold only the one that was encrypted first.
 
-Chunk and watermark show whoever looks that the picture was anonymised. The picture
-is ambiguous, no more: no hardness assumption stands behind it. A wrong password gives
-another person, pose and background, which shows beside the rest of a photograph; with
---crop there is no rest. Whoever has the file can test guesses, slowly: use a long
-password."""
+Whoever has the file can try passwords, and a program can tell when one is right:
+encrypted again, it gives the same picture. Each guess costs argon2id, about a tenth of
+a second, so the strength of the password is all there is: use a long one. A wrong
+password gives another person, pose and background, which shows beside the rest of a
+photograph too. Chunk and watermark show that the picture was anonymised."""
 
 OPEN_WARNING = (
     "note: an open file can be decrypted without a password, by copying a row of its "
@@ -145,7 +147,7 @@ def encrypt(
     password_file: tuple[str, ...] = (),
     code: tuple[str, ...] = (),
     face: tuple[int | str, ...] = (),
-    chunk: Literal["honey", "open", "none"] = "honey",
+    chunk: Literal["ambiguous", "sealed", "open", "none"] = "ambiguous",
     no_pixels: bool = False,
     crop: bool = False,
     keep_detail: bool = False,
@@ -166,6 +168,7 @@ def encrypt(
     get the same; for another one encrypt the output again.
     """
     from facersa.files import read_file, write_atomic
+    from facersa.pipeline import IN_PIXELS
     from facersa.sealing.picture import EncryptedPicture
 
     if crop and keep_detail:
@@ -183,10 +186,10 @@ def encrypt(
     engine = build_engine(generator, bisenet=bisenet, cipher=cipher, **settings)
     num_bits = secrets.num_bits(bits, default=engine.default_bits)
     engine.cipher(num_bits)
-    found = [] if alone else engine.find_faces(picture.image, picture.squares)
+    found = [] if alone else engine.find_faces(picture.photo, picture.squares)
     numbers, new = ([0], False) if alone else _choose(face, found, picture)
     if new:
-        in_pixels = not no_pixels and chunk != "open"
+        in_pixels = not no_pixels and chunk in IN_PIXELS
         if crop and len(numbers) + len(picture.faces) > 1:
             raise ImageError("--crop keeps one face; leave it out to encrypt several.")
         if chunk == "none" and in_pixels:
@@ -209,8 +212,9 @@ def encrypt(
         click.echo(OPEN_WARNING, err=True)
     if new and chunk != "open" and num_bits < FEW_BITS:
         click.echo(
-            f"note: a code of {num_bits} bits is quickly guessed; use 128 where that "
-            "matters (facersa pair --bits 128).",
+            f"note: a code of {num_bits} bits is quickly found, whatever the password, "
+            "by inverting the picture and trying all; where that matters use the "
+            "rotation cipher, whose codes have 128.",
             err=True,
         )
 
@@ -256,7 +260,7 @@ def _encrypt_faces(
     from facersa.inversion.search import project_config
 
     # All are inverted as they were before the first of them was encrypted.
-    photo, known = picture.image, picture.squares
+    photo, known = picture.photo, picture.squares
     several = len(numbers) + len(picture.faces) > 1
     for number in numbers:
         if len(numbers) > 1:
@@ -327,9 +331,10 @@ def decrypt(
 
     own = [file for file in (weights, generator, bisenet) if file]
     path = check_png(output, picture, *own, *password_file)
-    data = read_file(picture)
     # A wrong file or face is named before a password is asked for.
-    current = EncryptedPicture.read_encrypted(data, from_pixels=from_pixels)
+    current = EncryptedPicture.read_encrypted(
+        read_file(picture), from_pixels=from_pixels
+    )
     count, numbers = len(current.numbers), _numbers(face, current.numbers)
     if not numbers:
         current.pick(None)

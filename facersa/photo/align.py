@@ -14,7 +14,7 @@ from torch import Tensor
 from facersa.errors import ImageError
 from facersa.photo.faces import ALIGNED_BOX, Box, HeldOutFaces, load_held_out_faces
 from facersa.photo.images import to_uint8
-from facersa.photo.square import Aligned, crop, ffhq_quad, rescale, same_face
+from facersa.photo.square import Aligned, crop, ffhq_quad, is_among, rescale
 
 MIN_SIDE = 64  # pixels: smaller photos and faces are refused
 SEARCH_SIDES = (1024, 2048)  # dlib detects faces above 80 pixels, so search twice
@@ -87,7 +87,7 @@ def find_squares(
             quad = ffhq_quad(faces.locate(levels, box) + 0.5)
         except ImageError:  # not a face: its landmarks are degenerate
             continue
-        if not any(same_face(quad, other) for other in known):
+        if not is_among(quad, known):
             squares.append(PhotoFace(box, quad))
     return sorted(squares, key=lambda face: face.box)
 
@@ -103,7 +103,7 @@ def align(
     """Detect a face and crop it as FFHQ does.
 
     Args:
-        photo: (1, 3, H, W), RGB in [-1, 1].
+        photo: (1, 3, H, W), RGB in [-1, 1] or uint8.
         size: side of the crop in pixels.
         face: which face, counted from 0, left to right; needed only if the photo
             shows several.

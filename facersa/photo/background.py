@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facersa.photo.images import resize
+from facersa.photo.images import resize, to_float
 from facersa.photo.paste import GAP
 from facersa.photo.square import AROUND, Aligned, roundness, units
 
@@ -39,8 +39,8 @@ def match_background(
     Args:
         face: (1, 3, S, S) in [-1, 1], any S.
         background: (1, 1, s, s) share of background, from 0 to 1, any s.
-        photo: (1, 3, H, W) in [-1, 1], on the same device. Only places just outside
-            the square are read, and none that belongs to another face.
+        photo: (1, 3, H, W), uint8 or in [-1, 1]. Only places just outside the square
+            are read, and none that belongs to another face.
         aligned: the position of the square in the photo, and the other faces near it.
 
     Returns:
@@ -57,7 +57,7 @@ def match_background(
     if not usable.any():
         return face
     inside = _ring(INSIDE).repeat(len(RINGS), 1)[usable]
-    gap = _at(photo, pixels[usable] / size) - _at(resize(face, SIDE), inside)
+    gap = _colours(photo, pixels[usable]).to(face) - _at(resize(face, SIDE), inside)
     weight = _at(background, inside)[:, 0]
     axis = (torch.arange(SIDE).to(face) + 0.5) / SIDE
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -82,6 +82,19 @@ def _at(image: Tensor, unit: Tensor) -> Tensor:
     grid = (2 * unit - 1)[None, None].to(image)
     values = F.grid_sample(image, grid, padding_mode="border", align_corners=False)
     return values[0, :, 0].T
+
+
+def _colours(photo: Tensor, pixels: Tensor) -> Tensor:
+    """Colours (n, 3) of a photo at places (n, 2), all half a pixel within its edges."""
+    corner = (pixels - 0.5).floor().long()
+    (x, y), (right, down) = corner.T, (pixels - 0.5 - corner).float().T
+
+    def at(x: Tensor, y: Tensor) -> Tensor:
+        return to_float(photo[0][:, y, x])
+
+    above = torch.lerp(at(x, y), at(x + 1, y), right)
+    below = torch.lerp(at(x, y + 1), at(x + 1, y + 1), right)
+    return torch.lerp(above, below, down).T
 
 
 def _larger(image: Tensor, side: int) -> Tensor:

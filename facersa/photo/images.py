@@ -1,6 +1,10 @@
 """Picture files and tensors: decode, encode, resize.
 
-Inside the package a picture is a float32 RGB tensor (B, 3, H, W) in [-1, 1].
+Inside the package a picture is a float32 RGB tensor (B, 3, H, W) in [-1, 1]. Whole
+photographs may have a hundred million pixels, so they stay as files hold them: uint8
+(1, 3, H, W), with the channels of a pixel side by side in memory. What is computed from
+all their pixels is computed in bands of rows.
+
 What a photograph carries besides its pixels (EXIF, thumbnails, GPS, comments) is read
 for the orientation only, and is never written again.
 """
@@ -11,7 +15,7 @@ import io
 import os
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from textwrap import shorten
 from typing import Any
 
@@ -28,7 +32,9 @@ from facersa.files import read_file, write_atomic
 # Pillow knows more; those are rare, and some of their readers hang or crash.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MAX_PIXELS = 100_000_000  # of a picture that is decoded
-GREY_GAP = 2.5 / 127.5  # largest difference of channels in a grey picture, after JPEG
+BAND_PIXELS = 2**20  # about so many are computed on at a time
+GREY_GAP = 2  # levels: largest difference of channels in a grey picture, after JPEG
+JPEG_ROWS = 16  # of a block, where the colours are halved
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -40,24 +46,52 @@ def from_uint8(array: np.ndarray) -> Tensor:
             f"got {array.dtype} {array.shape}; convert it to RGB first."
         )
     batch = array if array.ndim == 4 else array[None]
-    tensor = torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2)
-    return tensor.float() / 127.5 - 1
+    return to_float(torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2))
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """Convert (B, 3, H, W) in [-1, 1] to (B, H, W, 3) uint8, values clamped."""
+    """Convert (B, 3, H, W) to (B, H, W, 3) uint8; see ``to_levels``."""
     if image.ndim != 4 or image.shape[1] != 3:
         raise ImageError(
             f"expected RGB pictures (B, 3, H, W), got {tuple(image.shape)}; add the "
             "batch dimension, or the missing channels."
         )
-    levels = ((image.detach().float() + 1) * 127.5).round().clamp(0, 255)
-    return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return to_levels(image).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def to_float(image: Tensor) -> Tensor:
+    """A picture of uint8 grey levels as float32 in [-1, 1]; a float one as it is."""
+    return image.float().div_(127.5).sub_(1) if image.dtype == torch.uint8 else image
+
+
+def to_levels(image: Tensor) -> Tensor:
+    """A picture in [-1, 1], values clamped, as uint8; one of uint8 as it is."""
+    if image.dtype == torch.uint8:
+        return image
+    levels = ((image.detach().float() + 1) * 127.5).round_().clamp_(0, 255)
+    return levels.to(torch.uint8)
+
+
+def bands(width: int, stop: int, start: int = 0) -> Iterator[slice]:
+    """Rows from ``start`` to ``stop`` of a picture, about ``BAND_PIXELS`` at a time.
+
+    All but the last are whole blocks of JPEG.
+    """
+    rows = max(1, BAND_PIXELS // max(width, 1) // JPEG_ROWS) * JPEG_ROWS
+    for first in range(start, stop, rows):
+        yield slice(first, min(first + rows, stop))
 
 
 def is_grey(image: Tensor) -> bool:
     """Whether the channels of a picture (1, 3, H, W) agree to within 2 grey levels."""
-    return bool((image.amax(1) - image.amin(1)).max() <= GREY_GAP)
+    height, width = image.shape[-2:]
+    for rows in bands(width, height):
+        red, green, blue = to_levels(image[0, :, rows])
+        most = torch.maximum(torch.maximum(red, green), blue)
+        least = torch.minimum(torch.minimum(red, green), blue)
+        if (most - least).max() > GREY_GAP:
+            return False
+    return True
 
 
 def to_grey(image: Tensor) -> Tensor:
@@ -80,16 +114,22 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
     return grown.clamp(-1, 1)
 
 
-def resample(levels: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray:
+def resample(
+    levels: np.ndarray,
+    size: tuple[int, int],
+    method: str,
+    box: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
     """Resample with Pillow's filters, as other programs do; antialiased.
 
     Args:
         levels: (H, W, 3) uint8, or one channel (H, W) float32.
         size: width and height.
         method: "bilinear", "bicubic" or "lanczos".
+        box: the part to resample: left, top, right, bottom; all by default.
     """
     how = Image.Resampling[method.upper()]
-    return np.asarray(Image.fromarray(levels).resize(size, how))
+    return np.asarray(Image.fromarray(levels).resize(size, how, box))
 
 
 def load_image(path: str | os.PathLike[str]) -> Tensor:
@@ -102,11 +142,21 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
         FileError: the file cannot be read.
         ImageError: it is not a picture, damaged or too large.
     """
-    return decode_image(read_file(path), name=str(path))
+    return to_float(load_photo(path))
+
+
+def load_photo(path: str | os.PathLike[str]) -> Tensor:
+    """``load_image`` for whole photographs: (1, 3, H, W) uint8, a quarter the size."""
+    return decode_photo(read_file(path), name=str(path))
 
 
 def decode_image(data: bytes, *, name: str = "the picture") -> Tensor:
     """``load_image`` for the bytes of a picture file; ``name`` is for errors."""
+    return to_float(decode_photo(data, name=name))
+
+
+def decode_photo(data: bytes, *, name: str = "the picture") -> Tensor:
+    """``load_photo`` for the bytes of a picture file; ``name`` is for errors."""
     try:
         # Odd but readable files are fine, and the size is checked here.
         with (
@@ -116,7 +166,8 @@ def decode_image(data: bytes, *, name: str = "the picture") -> Tensor:
             width, height = opened.size
             if width * height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            rgb = _to_rgb(ImageOps.exif_transpose(opened))
+            ImageOps.exif_transpose(opened, in_place=True)
+            levels = _rgb_levels(opened)
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; scale "
@@ -140,13 +191,26 @@ def decode_image(data: bytes, *, name: str = "the picture") -> Tensor:
         raise ImageError(
             f"{name} is damaged ({reason}); export it again from the original."
         ) from error
-    return from_uint8(np.asarray(rgb))
+    return torch.from_numpy(levels).permute(2, 0, 1)[None]
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def _rgb_levels(picture: Image.Image) -> np.ndarray:
+    """The pixels (H, W, 3) uint8 of an open file, converted in bands."""
+    width, height = picture.size
+    top = 65535.0  # of 16 bits
+    if picture.mode == "F":
+        top = max(float(np.max(picture.getextrema())), 1.0)
+    levels = np.empty((height, width, 3), dtype=np.uint8)
+    for rows in bands(width, height):
+        band = picture.crop((0, rows.start, width, rows.stop))
+        levels[rows] = np.asarray(_to_rgb(band, top))
+    return levels
+
+
+def _to_rgb(picture: Image.Image, top: float) -> Image.Image:
+    """A picture in RGB; ``top`` is white where levels are not of 8 bits."""
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(picture, dtype=np.float64)
-        top = 65535.0 if picture.mode.startswith("I") else max(values.max(), 1.0)
         levels = (values.clip(0, top) / top * 255).round().astype(np.uint8)
         return Image.fromarray(levels).convert("RGB")
     if "A" in picture.mode or "transparency" in picture.info:
@@ -201,19 +265,20 @@ def read_png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
             "--from-pixels."
         )
     chunks: list[tuple[bytes, bytes]] = []
+    view = memoryview(data)
     start = len(PNG_SIGNATURE)
     while not chunks or chunks[-1][0] != b"IEND":
         # Four bytes of length, four of type, the data, four of checksum.
         end = start + 12 + int.from_bytes(data[start : start + 4], "big")
         if end > len(data):
             raise ImageError("this PNG file is cut short; get an intact copy of it.")
-        body = data[start + 4 : end - 4]
+        body = view[start + 4 : end - 4]
         if int.from_bytes(data[end - 4 : end], "big") != zlib.crc32(body):
             raise ImageError(
-                f"this PNG file is damaged (checksum of {body[:4]!r}); get an intact "
-                "copy of it."
+                f"this PNG file is damaged (checksum of {bytes(body[:4])!r}); get an "
+                "intact copy of it."
             )
-        chunks.append((body[:4], body[4:]))
+        chunks.append((bytes(body[:4]), bytes(body[4:])))
         start = end
     return chunks
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from facersa.errors import ImageError
+from facersa.photo.images import bands, to_float, to_levels
 from facersa.photo.square import Aligned, rescale, roundness, sample, units
 
 FEATHER = 0.25  # of the way from the edge to the centre: there the mask fades in
@@ -28,7 +29,6 @@ FADE = 0.2  # width beyond it over which the mask fades in
 OVAL = (0.5, 0.53), (0.31, 0.43)  # centre and half axes of the face, in sides
 RIM = 0.3  # of the way from the oval's edge inwards: there the oval fades in
 SHOWS_IT = 10 / 255  # mean difference: five grey levels, about that of JPEG 75
-STRIP = 256  # rows at a time, which limits the memory that large photos need
 Strip = tuple[slice, slice]
 
 
@@ -42,7 +42,8 @@ def paste(
     """Paste a face into its photo.
 
     Args:
-        photo: the photo that ``aligned`` was cut from, (1, 3, H, W) in [-1, 1].
+        photo: the photo that ``aligned`` was cut from, (1, 3, H, W), uint8 or float32
+            in [-1, 1].
         face_image: the new face (1, 3, S, S), any S.
         aligned: the face's position, and the other faces near it.
         replaces: the face (1, 3, S, S) that was pasted there before, if any; ignored
@@ -51,8 +52,8 @@ def paste(
             the new face is what changes around the oval.
 
     Returns:
-        A new photo; pixels outside the square, and those that belong to other faces,
-        are bit for bit those of ``photo``.
+        A new photo of the same dtype; pixels outside the square, and those that belong
+        to other faces, are bit for bit those of ``photo``.
 
     Raises:
         ImageError: the photo has another size than the one that was aligned.
@@ -68,14 +69,16 @@ def paste(
         before = None
     result = photo.clone()
     for strip in _strips(aligned):
-        unit, mask, covered = _masks(aligned, strip, photo.dtype)
-        old, warped = photo[:, :, *strip], _warp(new, unit)
+        unit, mask, covered = _masks(aligned, strip)
+        old, warped = to_float(photo[:, :, *strip]), _warp(new, unit)
         if before is None:
             mask, blend = covered, old + covered * (warped - old)
         else:
             change = mask * (warped - _warp(before, unit))
             blend = torch.where(covered < 1, old + change, warped).clamp(-1, 1)
-        result[:, :, *strip] = torch.where(mask > 0, blend, old)
+        pasted = torch.where(mask > 0, blend, old)
+        levels = photo.dtype == torch.uint8
+        result[:, :, *strip] = to_levels(pasted) if levels else pasted
     return result
 
 
@@ -83,27 +86,26 @@ def _shows(photo: Tensor, face: Tensor, aligned: Aligned) -> bool:
     """Whether the photo is close to the face where the mask is 1."""
     total, count = 0.0, 0
     for strip in _strips(aligned):
-        unit, _, covered = _masks(aligned, strip, photo.dtype)
-        error = (photo[:, :, *strip] - _warp(face, unit)).abs().mean(1)[:, covered == 1]
+        unit, _, covered = _masks(aligned, strip)
+        difference = to_float(photo[:, :, *strip]) - _warp(face, unit)
+        error = difference.abs().mean(1)[:, covered == 1]
         total, count = total + float(error.double().sum()), count + error.numel()
     return count > 0 and total / count < SHOWS_IT
 
 
 def _strips(aligned: Aligned) -> Iterator[Strip]:
-    """Rows and columns of the photo under the square, ``STRIP`` rows at a time."""
+    """Rows and columns of the photo under the square, in bands."""
     height, width = aligned.photo_size
     left, top = np.maximum(np.floor(aligned.quad.min(0)).astype(int), 0).tolist()
     right, bottom = np.minimum(
         np.ceil(aligned.quad.max(0)).astype(int), [width, height]
     ).tolist()
     if left < right:
-        for start in range(top, bottom, STRIP):
-            yield slice(start, min(start + STRIP, bottom)), slice(left, right)
+        for rows in bands(right - left, bottom, top):
+            yield rows, slice(left, right)
 
 
-def _masks(
-    aligned: Aligned, strip: Strip, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
+def _masks(aligned: Aligned, strip: Strip) -> tuple[Tensor, Tensor, Tensor]:
     """For a strip's pixels: unit coordinates (H, W, 2) and two masks (H, W).
 
     The first mask is where the square may change at all, the second where the face is
@@ -119,9 +121,24 @@ def _masks(
     away = roundness(unit)
     mask = _smooth((1 - away) / FEATHER)
     for other in aligned.others:
-        mask = mask * _smooth((roundness(units(other, pixels)) - away - GAP) / FADE)
-    mask = mask.to(dtype)
-    return unit, mask, mask * _oval(unit).to(dtype) if aligned.keeps_detail else mask
+        near = _reach(other, strip)
+        border = roundness(units(other, pixels[near])) - away[near] - GAP
+        mask[near] *= _smooth(border / FADE)
+    mask = mask.float()
+    return unit, mask, mask * _oval(unit).float() if aligned.keeps_detail else mask
+
+
+def _reach(other: np.ndarray, strip: Strip) -> Strip:
+    """The part of a strip in which a neighbour's square (4, 2) limits the mask."""
+    centre = other.mean(0)
+    corners = centre + (1 + GAP + FADE) * (other - centre)
+    low, high = np.floor(corners.min(0)), np.ceil(corners.max(0))
+    (left, top), (right, bottom) = low.astype(int), high.astype(int)
+    rows, columns = strip
+    return (
+        slice(max(0, top - rows.start), max(0, bottom - rows.start)),
+        slice(max(0, left - columns.start), max(0, right - columns.start)),
+    )
 
 
 def _oval(unit: Tensor) -> Tensor:

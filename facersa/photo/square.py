@@ -20,9 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facersa.errors import ImageError
+from facersa.photo.images import bands, to_float
 
 MAX_REACH = 10  # photo sides: the largest coordinate of a stored square
 ROUNDNESS = 2.5  # exponent of the norm: 2 gives circles, infinity squares
+BLUR = 0.02  # sides: of what is filled in beyond the photo
 AROUND = 0.06  # sides: the margin around a square in which the photo is read
 SAME_FACE = 0.5  # half sides: centres nearer than this belong to one face
 
@@ -61,8 +63,8 @@ class Aligned:
         """A copy with those of ``squares`` (4, 2) added that are other faces nearby."""
         others = list(self.others)
         for quad in squares:
-            known = any(same_face(quad, other) for other in [self.quad, *others])
-            if not known and _near(self.quad, quad):
+            known = [self.quad, *others]
+            if _near(self.quad, quad) and not is_among(quad, known):
                 others.append(quad)
         return replace(self, others=tuple(others))
 
@@ -116,12 +118,20 @@ def roundness(unit: Tensor) -> Tensor:
     return (2 * unit - 1).abs().pow(ROUNDNESS).sum(-1).pow(1 / ROUNDNESS)
 
 
-def same_face(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two squares (4, 2) belong to one face: their centres are near."""
-    return any(
-        float(roundness(units(a, torch.from_numpy(b.mean(0))))) < SAME_FACE
-        for a, b in ((first, second), (second, first))
-    )
+def is_among(quad: np.ndarray, squares: Sequence[np.ndarray]) -> bool:
+    """Whether a square (4, 2) belongs to a face of ``squares``: centres are near.
+
+    That is by ``roundness``, in the units of either square.
+    """
+    others = np.reshape(squares, (-1, 4, 2))
+    apart = others.mean(1) - quad.mean(0)
+
+    def away(each: np.ndarray) -> np.ndarray:
+        sides = each[:, [3, 1]] - each[:, :1]  # across and down
+        along = (sides * apart[:, None]).sum(-1) / np.square(sides).sum(-1)
+        return (np.abs(2 * along) ** ROUNDNESS).sum(-1) ** (1 / ROUNDNESS)
+
+    return bool((np.minimum(away(quad[None]), away(others)) < SAME_FACE).any())
 
 
 def _near(quad: np.ndarray, other: np.ndarray) -> bool:
@@ -177,13 +187,10 @@ def crop(photo: Tensor, quad: np.ndarray, size: int = 1024) -> Aligned:
     photo's median colour with distance, as FFHQ does.
     """
     height, width = photo.shape[-2:]
-    aligned = Aligned(photo.new_zeros(1, 3, size, size), quad, (height, width))
+    aligned = Aligned(torch.zeros(1, 3, size, size), quad, (height, width))
     low = np.floor(quad.min(0)).astype(int) - 4
     high = np.ceil(quad.max(0)).astype(int) + 4
-    region = _region(photo, low, high, aligned.side)
-    scale = min(1.0, size / aligned.side)
-    if scale < 1:
-        region = rescale(region, scale)
+    region = _region(photo, low, high, aligned.side, min(1.0, size / aligned.side))
     steps = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     v, u = torch.meshgrid(steps, steps, indexing="ij")
     unit = torch.stack([u, v, torch.ones_like(u)], dim=-1)
@@ -205,30 +212,47 @@ def sample(image: Tensor, grid: Tensor) -> Tensor:
 
 
 def rescale(image: Tensor, scale: float) -> Tensor:
-    """A picture (1, 3, H, W) with its sides ``scale`` times as long."""
-    height, width = (max(1, round(side * scale)) for side in image.shape[-2:])
-    resized = F.interpolate(image, (height, width), mode="bicubic", antialias=True)
-    return resized.clamp(-1, 1)
+    """A picture (1, 3, H, W) with its sides ``scale`` times as long, as float32."""
+    rows, columns = (torch.arange(side) for side in image.shape[-2:])
+    return _rescale(image, rows, columns, scale)
 
 
-def _region(photo: Tensor, low: np.ndarray, high: np.ndarray, side: float) -> Tensor:
-    """The box from ``low`` to ``high`` (x, y), continued beyond the photo."""
+def _rescale(image: Tensor, rows: Tensor, columns: Tensor, scale: float) -> Tensor:
+    """These rows and columns of a picture, rescaled; first across, in bands of rows."""
+    height, width = (max(1, round(len(places) * scale)) for places in (rows, columns))
+    narrow = []
+    for band in bands(len(columns), len(rows)):
+        part = to_float(image[:, :, rows[band]][..., columns]).contiguous()
+        narrow.append(_bicubic(part, part.shape[-2], width))
+    return _bicubic(torch.cat(narrow, 2), height, width).clamp(-1, 1)
+
+
+def _bicubic(image: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(image, (height, width), mode="bicubic", antialias=True)
+
+
+def _region(
+    photo: Tensor, low: np.ndarray, high: np.ndarray, side: float, scale: float
+) -> Tensor:
+    """The box from ``low`` to ``high`` (x, y), continued beyond the photo, rescaled."""
     from scipy.ndimage import gaussian_filter  # slow to import
 
     height, width = photo.shape[-2:]
     x, beyond_x = _reflect(low[0], high[0], width)
     y, beyond_y = _reflect(low[1], high[1], height)
-    region = photo[:, :, y][:, :, :, x]
-    beyond = torch.maximum(beyond_x[None, :], beyond_y[:, None])
-    if not beyond.any():
+    region = _rescale(photo, y, x, scale)
+    if not (beyond_x.any() or beyond_y.any()):
         return region
-    sigma = 0.02 * side
-    smooth = gaussian_filter(region.numpy(), (0, 0, sigma, sigma))
-    median = region.flatten(2).median(-1).values[:, :, None, None]
-    region = torch.lerp(
-        region, torch.from_numpy(smooth), (beyond / (4 * sigma)).clamp(max=1)
+    beyond_x, beyond_y = (
+        F.interpolate(line[None, None], length, mode="linear")[0, 0] / side
+        for line, length in zip((beyond_x, beyond_y), region.shape[:1:-1], strict=True)
     )
-    return torch.lerp(region, median.expand_as(region), (beyond / side).clamp(max=1))
+    beyond = torch.maximum(beyond_x[None, :], beyond_y[:, None])
+    sigma = BLUR * side * scale
+    smooth = torch.from_numpy(gaussian_filter(region.numpy(), (0, 0, sigma, sigma)))
+    median = region.flatten(2).median(-1).values[:, :, None, None]
+    region = torch.lerp(region, smooth, (beyond / (4 * BLUR)).clamp(max=1))
+    return torch.lerp(region, median.expand_as(region), beyond.clamp(max=1))
 
 
 def _reflect(start: int, stop: int, length: int) -> tuple[Tensor, Tensor]:

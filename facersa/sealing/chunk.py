@@ -1,20 +1,24 @@
 """The file a user keeps: a PNG whose extra chunk carries the code.
 
 A picture does not determine the code it was drawn from, so exact decryption
-needs the code itself. It travels in an ancillary PNG chunk in one of two ways:
+needs the code itself. It travels in an ancillary PNG chunk in one of three ways:
 
-- honey: encrypted so that every password decodes to a believable code (honey
-  encryption, Juels and Ristenpart 2014). The code becomes uniform numbers under
-  a prior of codes; those are hidden by ChaCha20 under a key that argon2id makes
-  of what e and d share. There is no tag, so decoding never says "wrong".
+- ambiguous: the code as uniform numbers (see ``prior``), hidden by ChaCha20 under a
+  key that argon2id makes of what e and d share. There is no tag: every password
+  decodes to somebody, and nothing says "wrong". A program can tell all the same: it
+  encrypts what a guess gives again and compares that with the picture.
+- sealed: the same under ChaCha20-Poly1305. A wrong password, a damaged and a forged
+  chunk are refused.
 - open: in clear, the paper's setting, so that several parties can compose.
   Whoever has the file finds the person without a password, by copying a row
   that is not edited over the edited ones.
 
-What honey does not hide is the picture itself. An attacker can try a password, draw
-the code it gives, and compare that with the picture. Only the strength of the
-password and the cost of argon2id stand in the way. The chunk also shows that the
-picture was anonymised, and by what.
+In all three only the strength of the password and the cost of argon2id stand in the
+way of somebody who tries passwords. The chunk also shows that the picture was
+anonymised, and by what.
+
+Whoever knows the photograph can invert it and so guess what an ambiguous chunk hides,
+and may then write another person in its place: no tag would tell.
 
 A picture of several encrypted faces has a chunk for each, with a salt of its own.
 
@@ -25,34 +29,40 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from torch import Tensor
 
 from facersa.cipher.catalogue import upgrade
-from facersa.cipher.password import SALT_BYTES, Password, stretch
+from facersa.cipher.password import SALT_BYTES, SCHEME, Password, stretch
 from facersa.errors import ImageError, PasswordError, SealedError
 from facersa.generator.statistics import WStatistics
 from facersa.ops import check_shape
 from facersa.photo.images import png_bytes, read_png_chunks
 from facersa.sealing.compact import CompactCode
-from facersa.sealing.honey import HoneyPrior
+from facersa.sealing.prior import NormalPrior
 
 CHUNK = b"faRs"
-VERSION = 2  # written; version 1 is read too, see FORMAT.md
-MODE_BYTES = {"open": 1, "honey": 2}
+VERSION = SCHEME + 1  # written; older ones are read too, see FORMAT.md
+MODE_BYTES = {"open": 1, "ambiguous": 2, "sealed": 3}
 HEAD = struct.Struct(">BBHHI")  # version, mode, rows, size of a row, JSON length
 NONCE_BYTES = 12
 DIGEST_BYTES = 32
+TAG_BYTES = 16  # of ChaCha20-Poly1305
 MAX_ROWS, MAX_SIZE, MAX_JSON = 64, 4096, 2**16
+MAX_NUMBER = 1e12  # in JSON
+MAX_FACES = 64  # encrypted in one picture, and squares beside one of them
 # All that stored JSON of the wrong form can raise.
 _SENSELESS = (
     ValueError,
@@ -62,7 +72,8 @@ _SENSELESS = (
     ArithmeticError,
     RecursionError,
 )
-Prior = HoneyPrior | CompactCode
+Prior = NormalPrior | CompactCode
+Hidden = Literal["ambiguous", "sealed"]
 _DAMAGED = "the code in this file is damaged ({}); get an intact copy of the file."
 
 
@@ -71,7 +82,7 @@ class Sealed:
     """What an encrypted picture carries; ``code`` decodes it.
 
     params and geometry are JSON-able; a file turns their tuples into lists.
-    ``shape`` is (rows, D) of the code.
+    ``shape`` is (rows, D) of the code, ``scheme`` that of ``Password.from_text``.
     """
 
     mode: str
@@ -83,6 +94,7 @@ class Sealed:
     nonce: bytes = field(repr=False)
     prior: Prior | None = None
     fingerprint: str | None = None
+    scheme: int = SCHEME
 
     def code(
         self,
@@ -92,12 +104,13 @@ class Sealed:
     ) -> Tensor:
         """The W+ code (1, rows, D) float32 that was sealed.
 
-        An open file needs no password. A honey file gives the code under the
-        password it was sealed with or its inverse, and under any other one a
-        code drawn from the prior, with no sign that it is another.
+        An open file needs no password. Others give the code under the password
+        they were made with or its inverse. Under any other one an ambiguous file
+        gives a code drawn from the prior, and a sealed one nothing.
 
         Raises:
-            PasswordError: a honey file and no password, or one of another length.
+            PasswordError: no password for a file that needs one, one of another
+                length, or a wrong one for a sealed file.
             SealedError: the code is damaged or was made with other statistics.
         """
         rows, size = self.shape
@@ -118,13 +131,14 @@ class Sealed:
     def person(
         self, password: Password, *, statistics: WStatistics | None = None
     ) -> tuple[Tensor, Password]:
-        """The code in a honey file, and the password it was sealed with.
+        """The code in a file that is not open, and the password it was made with.
 
         That password is ``password`` or its inverse: one bit, hidden like the
         rest, says which. Under a wrong password the bit is a toss of a coin.
 
         Raises:
-            PasswordError: the password has another length than the file's.
+            PasswordError: the password has another length than the file's, or is a
+                wrong one for a sealed file.
             SealedError: an open file, or one made with other statistics.
         """
         bits = self.params.get("num_bits", password.num_bits)
@@ -134,14 +148,26 @@ class Sealed:
                 f"{password.num_bits}; use {bits}."
             )
         if self.prior is None:
-            raise SealedError("this file is open, not honey; read its code instead.")
+            raise SealedError("this file is open; read its code instead.")
         stats = WStatistics.load() if statistics is None else statistics
         if stats.fingerprint() != self.fingerprint:
             raise SealedError(
                 "this file was made with another generator, or other statistics of "
                 "it; use the same --generator and version of facersa."
             )
-        plain = _keystream(password, self.salt, self.nonce, self.payload)
+        key = stretch(password.shared_secret(self.scheme), self.salt, 32)
+        if self.mode == "ambiguous":
+            plain = _keystream(key, self.nonce, self.payload)
+        else:
+            try:
+                plain = ChaCha20Poly1305(key).decrypt(
+                    self.nonce, self.payload, _associated(self)
+                )
+            except InvalidTag as error:
+                raise PasswordError(
+                    "the password is wrong, or the code in this file was changed; "
+                    "type it again, or get an intact copy of the file."
+                ) from error
         ws, side = self.prior.from_bytes(plain, stats)
         same = side == password.is_canonical
         return ws[None], password if same else password.inverse
@@ -151,6 +177,7 @@ def conceal(
     ws: Tensor,
     password: Password,
     *,
+    mode: Hidden = "ambiguous",
     salt: bytes,
     params: Mapping[str, Any],
     geometry: Mapping[str, Any],
@@ -158,7 +185,7 @@ def conceal(
     statistics: WStatistics | None = None,
     nonce: bytes | None = None,
 ) -> Sealed:
-    """Hide a code under a password so that no guess of it shows as wrong.
+    """Hide a code under a password.
 
     Args:
         ws: (1, rows, D). It is rounded: pass it through ``quantise`` of the prior
@@ -166,10 +193,11 @@ def conceal(
             rows that agree as a person's do, so the person's own code is better
             hidden than the edited one.
         password: the sum of all that were used.
+        mode: whether a wrong password gives somebody, or an error.
         salt: 16 bytes, as used for typed passwords; fresh for each picture.
         params: public settings of the cipher, JSON-able; "num_bits" is checked.
         geometry: place of the face in the picture, JSON-able.
-        prior: of codes; ``HoneyPrior()`` where none is given.
+        prior: of codes; ``NormalPrior()`` where none is given.
         statistics: of w; those in the package where none are given.
         nonce: 12 bytes, which must never serve twice with one salt and password;
             random where none are given.
@@ -185,26 +213,47 @@ def conceal(
         )
     nonce = secrets.token_bytes(NONCE_BYTES) if nonce is None else nonce
     _check(ws, salt, nonce)
-    prior = HoneyPrior() if prior is None else prior
+    prior = NormalPrior() if prior is None else prior
     stats = WStatistics.load() if statistics is None else statistics
     # One hidden bit says which of the pair e, -e it was.
     plain = prior.to_bytes(_values(ws), password.is_canonical, stats)
-    payload = _keystream(password, salt, nonce, plain)
-    notes = dict(params), dict(geometry)
-    shape = ws.shape[1], ws.shape[2]
-    fingerprint = stats.fingerprint()
-    return Sealed("honey", salt, *notes, payload, shape, nonce, prior, fingerprint)
+    key = stretch(password.shared_secret(), salt, 32)
+    sealed = Sealed(
+        mode,
+        salt,
+        dict(params),
+        dict(geometry),
+        b"",
+        (ws.shape[1], ws.shape[2]),
+        nonce,
+        prior,
+        stats.fingerprint(),
+    )
+    if mode == "ambiguous":
+        payload = _keystream(key, nonce, plain)
+    else:
+        payload = ChaCha20Poly1305(key).encrypt(nonce, plain, _associated(sealed))
+    return replace(sealed, payload=payload)
 
 
 def lay_open(
-    ws: Tensor, *, salt: bytes, params: Mapping[str, Any], geometry: Mapping[str, Any]
+    ws: Tensor,
+    *,
+    salt: bytes,
+    params: Mapping[str, Any],
+    geometry: Mapping[str, Any],
+    scheme: int = SCHEME,
 ) -> Sealed:
-    """Hold a code (1, rows, D) in clear; arguments and errors as for ``conceal``."""
+    """Hold a code (1, rows, D) in clear; arguments and errors as for ``conceal``.
+
+    ``scheme`` is that of the passwords that were and will be used on it.
+    """
     nonce = bytes(NONCE_BYTES)
     _check(ws, salt, nonce)
     payload = zlib.compress(_values(ws).numpy().astype("<f4").tobytes(), 9)
     shape = ws.shape[1], ws.shape[2]
-    return Sealed("open", salt, dict(params), dict(geometry), payload, shape, nonce)
+    notes = dict(params), dict(geometry)
+    return Sealed("open", salt, *notes, payload, shape, nonce, scheme=scheme)
 
 
 def seal(image: Tensor, *sealed: Sealed) -> bytes:
@@ -218,14 +267,37 @@ def pack(sealed: Sealed) -> bytes:
     Raises:
         ValueError: values that JSON cannot hold.
     """
+    text = _text(_notes(sealed))
+    body = _head(sealed, len(text)) + sealed.salt + sealed.nonce + text + sealed.payload
+    return body + hashlib.sha256(body).digest()
+
+
+def _head(sealed: Sealed, length: int) -> bytes:
+    mode, version = MODE_BYTES[sealed.mode], sealed.scheme + 1
+    return HEAD.pack(version, mode, *sealed.shape, length)
+
+
+def _notes(sealed: Sealed) -> dict[str, Any]:
     notes: dict[str, Any] = {"params": sealed.params, "geometry": sealed.geometry}
     if sealed.prior is not None:
         notes |= {"prior": sealed.prior.to_dict(), "statistics": sealed.fingerprint}
-    text = json.dumps(notes, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    mode, length = MODE_BYTES[sealed.mode], len(text.encode())
-    head = HEAD.pack(VERSION, mode, *sealed.shape, length)
-    body = head + sealed.salt + sealed.nonce + text.encode() + sealed.payload
-    return body + hashlib.sha256(body).digest()
+    return notes
+
+
+def _text(notes: Mapping[str, Any]) -> bytes:
+    return json.dumps(
+        notes, sort_keys=True, separators=(",", ":"), allow_nan=False
+    ).encode()
+
+
+def _associated(sealed: Sealed) -> bytes:
+    """What the tag of a sealed code covers beside the code.
+
+    All but the squares of neighbours, which change when those are encrypted too.
+    """
+    own = {key: v for key, v in sealed.geometry.items() if key != "others"}
+    text = _text(_notes(sealed) | {"geometry": own})
+    return _head(sealed, len(text)) + sealed.salt + text
 
 
 def _check(ws: Tensor, salt: bytes, nonce: bytes) -> None:
@@ -268,6 +340,11 @@ def unseal_all(data: bytes) -> list[Sealed]:
         bodies = [body for kind, body in read_png_chunks(data) if kind == CHUNK]
     except ImageError as error:
         raise SealedError(str(error)) from error
+    if len(bodies) > MAX_FACES:
+        raise SealedError(
+            f"this file holds {len(bodies)} codes, and at most {MAX_FACES} are read: "
+            "get an intact copy of it."
+        )
     if not bodies:
         raise SealedError(
             "this PNG carries no FaceRSA code: it was not encrypted here, was saved "
@@ -291,26 +368,51 @@ def unpack(body: bytes) -> Sealed:
     stored, digest = body[:-DIGEST_BYTES], body[-DIGEST_BYTES:]
     if len(stored) < start or hashlib.sha256(stored).digest() != digest:
         raise SealedError(_DAMAGED.format("its digest does not match"))
-    _, mode, rows, size, length = HEAD.unpack_from(stored)
+    version, mode, rows, size, length = HEAD.unpack_from(stored)
     payload = stored[start + length :]
     try:
         name = {byte: name for name, byte in MODE_BYTES.items()}[mode]
         if not (0 < rows <= MAX_ROWS and 0 < size <= MAX_SIZE and length <= MAX_JSON):
             raise ValueError("shape")
-        notes = json.loads(stored[start : start + length])
+        text = stored[start : start + length]
+        notes = json.loads(
+            text, parse_int=_number, parse_float=_number, parse_constant=_number
+        )
         params, geometry = upgrade(notes["params"]), dict(notes["geometry"])
         prior = fingerprint = None
-        if name == "honey":
+        if type(params["num_bits"]) is not int or not isinstance(params["cipher"], str):
+            raise ValueError("cipher")
+        if len(geometry.get("others", ())) > MAX_FACES:
+            raise ValueError("squares")
+        if name != "open":
             prior, fingerprint = _prior(notes["prior"]), str(notes["statistics"])
-            if len(payload) != prior.payload_bytes(rows, size):
+            tag = TAG_BYTES if name == "sealed" else 0
+            if len(payload) != prior.payload_bytes(rows, size) + tag:
                 raise ValueError("length")
     except _SENSELESS as error:
         raise SealedError(_DAMAGED.format("its header makes no sense")) from error
     salt = stored[HEAD.size : HEAD.size + SALT_BYTES]
     nonce = stored[HEAD.size + SALT_BYTES : start]
     return Sealed(
-        name, salt, params, geometry, payload, (rows, size), nonce, prior, fingerprint
+        name,
+        salt,
+        params,
+        geometry,
+        payload,
+        (rows, size),
+        nonce,
+        prior,
+        fingerprint,
+        scheme=max(1, version - 1),
     )
+
+
+def _number(text: str) -> int | float:
+    """A number of the header; none that stands there is long, infinite or NaN."""
+    number = float(text)
+    if not (math.isfinite(number) and abs(number) <= MAX_NUMBER):
+        raise ValueError(f"number {text[:20]}")
+    return number if set(text) & set(".eE") else int(text)
 
 
 def _prior(stored: Mapping[str, Any]) -> Prior:
@@ -319,14 +421,13 @@ def _prior(stored: Mapping[str, Any]) -> Prior:
             key: tuple(value) if isinstance(value, list) else value
             for key, value in stored.items()
         }
-        return HoneyPrior(**numbers)
+        return NormalPrior(**numbers)
     if (table := CompactCode.load()).fingerprint() != stored["compact"]:
         raise ValueError("another table of bits")
     return table
 
 
-def _keystream(password: Password, salt: bytes, nonce: bytes, data: bytes) -> bytes:
+def _keystream(key: bytes, nonce: bytes, data: bytes) -> bytes:
     """``data`` XOR ChaCha20 (RFC 8439, from block 0): its own inverse."""
-    key = stretch(password.shared_secret(), salt, 32)
     cipher = Cipher(algorithms.ChaCha20(key, bytes(4) + nonce), mode=None)
     return cipher.encryptor().update(data)

@@ -5,7 +5,7 @@ coordinates of the mean row and of contrasts between rows, what the judges see l
 in some dozens of leading axes. So each coordinate gets bits by how much it shows
 (greedy reverse water-filling), most of them none. Bits are those of equally likely
 slices of a normal distribution, so any bits at all decode to a draw from the prior:
-to somebody. That is what honey encryption needs (see ``honey``).
+to somebody (see ``prior``).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class CompactCode:
 
     Attributes:
         depths: (rows, D) bits of each coefficient, uint8; see
-            ``HoneyPrior.standardise`` for the coefficients.
+            ``NormalPrior.standardise`` for the coefficients.
         widths: (rows, D) standard deviations of the coefficients.
         visibility: (rows, D) how much of each shows in the picture; bits were shared
             out by it.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,8 +19,9 @@ from torch import Tensor
 from facersa.errors import ImageError, SealedError
 from facersa.generator.statistics import WStatistics
 from facersa.photo.align import PhotoFace, list_boxes
-from facersa.photo.images import decode_image, from_uint8, read_png_chunks, to_uint8
-from facersa.photo.square import Aligned, same_face
+from facersa.photo.faces import Box
+from facersa.photo.images import decode_photo, read_png_chunks, to_float, to_levels
+from facersa.photo.square import Aligned, is_among
 from facersa.sealing.chunk import CHUNK, Sealed, seal, unseal_all
 from facersa.sealing.pixels import NONCE, find, write
 
@@ -29,15 +31,13 @@ class EncryptedPicture:
     """A picture and the encrypted faces in it; none in a plain photograph.
 
     Attributes:
-        image: (1, 3, H, W) in [-1, 1].
+        photo: the pixels (1, 3, H, W), uint8.
         faces: in the order of the file.
-        data: the file.
         pixels_only: whether only the first face, read from the pixels, may be chosen.
     """
 
-    image: Tensor = field(repr=False)
-    faces: tuple[Sealed, ...]
-    data: bytes = field(repr=False)
+    photo: Tensor = field(repr=False)
+    faces: tuple[Sealed, ...] = ()
     pixels_only: bool = False
 
     @classmethod
@@ -49,7 +49,7 @@ class EncryptedPicture:
             SealedError: its code is damaged, or a newer version made it.
         """
         faces = tuple(unseal_all(data)) if carries_code(data) else ()
-        return cls(decode_image(data, name=name), faces, data)
+        return cls(decode_photo(data, name=name), faces)
 
     @classmethod
     def read_encrypted(
@@ -72,34 +72,48 @@ class EncryptedPicture:
         """
         if not from_pixels:
             faces = tuple(unseal_all(data))
-            return cls(decode_image(data), faces, data)
-        image = decode_image(data)
-        marked = find(image, statistics)
+            return cls(decode_photo(data), faces)
+        photo = decode_photo(data)
+        marked = find(photo, statistics)
         chunks = unseal_all(data) if carries_code(data) else []
         others = (sealed for sealed in chunks if sealed.salt != marked.salt)
-        return cls(image, (marked, *others), data, pixels_only=True)
+        return cls(photo, (marked, *others), pixels_only=True)
 
     @classmethod
     def assemble(
         cls, image: Tensor, chunks: Sequence[Sealed], mark: Sealed | None
     ) -> tuple[EncryptedPicture, bool]:
-        """A file of ``image`` (1, 3, H, W) with a chunk for each face, and one mark.
+        """``image`` (1, 3, H, W) with a chunk for each face, and one mark.
 
         Returns:
             The picture, and whether it was large enough for the mark.
         """
-        image = from_uint8(to_uint8(image))
-        marked = None if mark is None else write(image, mark)
-        image = image if marked is None else marked
-        return cls(image, tuple(chunks), seal(image, *chunks)), marked is not None
+        photo = to_levels(image)
+        marked = None if mark is None else write(photo, mark)
+        photo = photo if marked is None else marked
+        return cls(photo, tuple(chunks)), marked is not None
+
+    @property
+    def image(self) -> Tensor:
+        """The picture, (1, 3, H, W) in [-1, 1]."""
+        return to_float(self.photo)
+
+    @cached_property
+    def data(self) -> bytes:
+        """The PNG file, written when first asked for."""
+        return seal(self.photo, *self.faces)
+
+    @cached_property
+    def _places(self) -> list[Aligned | None]:
+        return [place(sealed) for sealed in self.faces]
 
     @property
     def squares(self) -> list[np.ndarray]:
         """Squares (4, 2) of all known faces: encrypted, and beside those."""
         unique: list[np.ndarray] = []
-        places = [where for where in map(place, self.faces) if where is not None]
+        places = [where for where in self._places if where is not None]
         for quad in [w.quad for w in places] + [q for w in places for q in w.others]:
-            if not any(same_face(quad, other) for other in unique):
+            if not is_among(quad, unique):
                 unique.append(quad)
         return unique
 
@@ -109,12 +123,12 @@ class EncryptedPicture:
         Raises:
             SealedError: several faces and no number, or no such number.
         """
-        order = self._from_the_left()
+        order, boxes = self._from_the_left
         if number is None and len(order) == 1:
             return order[0]
         if number is None or not 0 <= number < len(order):
             wish = "" if number is None else f" and none has number {number}"
-            where = list_boxes([_photo_face(self.faces[index]).box for index in order])
+            where = list_boxes(boxes)
             raise SealedError(
                 f"the picture holds {len(order)} encrypted face(s){wish}; choose one "
                 f"with --face N, counted from the left ({where})."
@@ -124,12 +138,12 @@ class EncryptedPicture:
     @property
     def numbers(self) -> range:
         """The numbers that ``pick`` knows."""
-        return range(len(self._from_the_left()))
+        return range(len(self._from_the_left[0]))
 
     def number_of(self, quad: np.ndarray) -> int | None:
         """The number of the encrypted face at ``quad`` (4, 2), if there is one."""
         index = self._index_of(quad)
-        return None if index is None else self._from_the_left().index(index)
+        return None if index is None else self._from_the_left[0].index(index)
 
     def check_new(self, quad: np.ndarray) -> None:
         """``SealedError`` if the face at ``quad`` (4, 2) is encrypted already."""
@@ -145,7 +159,7 @@ class EncryptedPicture:
         if new + (mark_of(self.faces) is not None) > 1:
             raise SealedError(
                 "the pixels hold the code of one face only, so the others need a "
-                "chunk: use --chunk honey, or --no-pixels to give their codes up."
+                "chunk: use --chunk ambiguous, or --no-pixels to give their codes up."
             )
 
     def make_room(self, aligned: Aligned) -> tuple[list[Sealed], Aligned]:
@@ -156,24 +170,24 @@ class EncryptedPicture:
         """
         self.check_new(aligned.quad)
         faces = []
-        for sealed in self.faces:
-            where = place(sealed)
+        for sealed, where in zip(self.faces, self._places, strict=True):
             if where is not None:
                 geometry = sealed.geometry | where.beside([aligned.quad]).to_dict()
                 sealed = replace(sealed, geometry=geometry)
             faces.append(sealed)
         return faces, aligned.beside(self.squares)
 
-    def _from_the_left(self) -> list[int]:
-        faces = self.faces[:1] if self.pixels_only else self.faces
-        return sorted(
-            range(len(faces)), key=lambda index: _photo_face(faces[index]).box
-        )
+    @cached_property
+    def _from_the_left(self) -> tuple[list[int], list[Box]]:
+        """Indices of the faces that may be chosen, and their boxes, in order."""
+        places = self._places[:1] if self.pixels_only else self._places
+        boxes = [_box(where) for where in places]
+        order = sorted(range(len(boxes)), key=boxes.__getitem__)
+        return order, sorted(boxes)
 
     def _index_of(self, quad: np.ndarray) -> int | None:
-        for index, sealed in enumerate(self.faces):
-            where = place(sealed)
-            if where is None or same_face(where.quad, quad):
+        for index, where in enumerate(self._places):
+            if where is None or is_among(quad, [where.quad]):
                 return index
         return None
 
@@ -205,7 +219,6 @@ def place(sealed: Sealed) -> Aligned | None:
     return Aligned.from_dict(geometry, torch.zeros(1, 3, 1, 1))
 
 
-def _photo_face(sealed: Sealed) -> PhotoFace:
-    where = place(sealed)
+def _box(where: Aligned | None) -> Box:
     whole = np.array([[0.0, 0], [0, 1024], [1024, 1024], [1024, 0]])
-    return PhotoFace.of_square(whole if where is None else where.quad)
+    return PhotoFace.of_square(whole if where is None else where.quad).box

@@ -2,7 +2,7 @@
 
 A picture does not determine the code it was drawn from: codes that paint the same
 pixels differ by more than their own size. So the pixels must carry the code, and a
-watermark does (see ``watermark``). It holds what the chunk of a honey file holds, in
+watermark does (see ``watermark``). It holds what an ambiguous chunk holds, in
 the same ciphertext: the code in half a kilobyte (see ``compact``), the salt, the
 settings of the cipher and the place of the face. A Reed-Solomon code corrects the bits
 that JPEG flips, and a checksum over the ciphertext tells whether all were corrected.
@@ -24,15 +24,22 @@ from reedsolo import ReedSolomonError, RSCodec
 from torch import Tensor
 
 from facersa.cipher.catalogue import CATALOGUE, upgrade
-from facersa.cipher.password import SALT_BYTES
+from facersa.cipher.password import SALT_BYTES, SCHEME
 from facersa.errors import SealedError
 from facersa.generator.statistics import WStatistics
-from facersa.photo.images import decode_image, jpeg_bytes, resize
+from facersa.photo.images import decode_photo, jpeg_bytes, resize, to_float
 from facersa.sealing.chunk import Sealed
 from facersa.sealing.compact import CompactCode
-from facersa.sealing.watermark import CAPACITY, MIN_SIDE, STEPS, embed, read
+from facersa.sealing.watermark import (
+    CAPACITY,
+    MIN_SIDE,
+    STEPS,
+    embed,
+    frame_of,
+    read_frame,
+)
 
-VERSION = 1  # of the mark, and of the table in ``CompactCode.load``
+VERSION = SCHEME  # of the mark; older ones are read too, see FORMAT.md
 NONCE = b"facersa pix1"  # one salt a picture, so one nonce for all
 
 # Bits beside the cipher's number, for what changes how a face is painted back. Where
@@ -57,8 +64,8 @@ def write(image: Tensor, sealed: Sealed) -> Tensor | None:
     size. Where none is, which is so in small pictures, that of JPEG 75 must do.
 
     Returns:
-        The marked picture, or None where the picture is too small for a code, or the
-        cipher has settings that the mark has no room for.
+        The marked picture, of the dtype of ``image``, or None where the picture is
+        too small for a code, or the cipher has settings that the mark has no room for.
 
     Raises:
         ValueError: ``sealed`` does not hold a compact code.
@@ -75,13 +82,11 @@ def write(image: Tensor, sealed: Sealed) -> Tensor | None:
     spare: Tensor | None = None
     for step in STEPS:
         marked = embed(image, bits, step)
-        pressed = decode_image(jpeg_bytes(marked, quality=75))
-        if not _reads(pressed, step, message):
+        if not _reads(frame_of(marked, _pressed), step, message):
             continue
-        spare = marked if spare is None else spare
-        half = image.shape[-2] // 2, image.shape[-1] // 2
-        if _reads(resize(pressed, half), step, message):
+        if _reads(frame_of(marked, _pressed_and_halved), step, message):
             return marked
+        spare = marked if spare is None else spare
     return spare
 
 
@@ -93,8 +98,9 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
     Raises:
         SealedError: there is nothing, or too much of it was lost.
     """
+    frame = frame_of(image)
     for step in STEPS:
-        message = _corrected(read(image, step))
+        message = _corrected(read_frame(frame, step))
         if message is not None:
             break
     else:
@@ -103,10 +109,10 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
             "here, or was cropped, shrunk or compressed too far; get a copy closer to "
             "the original."
         )
-    if message[0] != VERSION:
+    if not 1 <= message[0] <= VERSION:
         raise SealedError(
-            f"these pixels hold format {message[0]} and this program reads {VERSION}: "
-            "upgrade facersa."
+            f"these pixels hold format {message[0]} and this program reads 1 to "
+            f"{VERSION}: upgrade facersa."
         )
     height, width = image.shape[-2:]
     params, salt, geometry = _unpack_settings(message, (height, width))
@@ -114,7 +120,7 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
     table = CompactCode.load()
     rows, size = table.depths.shape
     return Sealed(
-        "honey",
+        "ambiguous",
         salt,
         params,
         geometry,
@@ -123,11 +129,12 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
         NONCE,
         table,
         stats.fingerprint(),
+        scheme=message[0],
     )
 
 
 def _message(sealed: Sealed) -> bytes:
-    head = _pack_settings(sealed.params, sealed.salt, sealed.geometry)
+    head = _pack_settings(sealed.scheme, sealed.params, sealed.salt, sealed.geometry)
     body = head + sealed.payload
     message = body + _check(body)
     if len(message) != DATA_BYTES:
@@ -139,8 +146,18 @@ def _check(body: bytes) -> bytes:
     return zlib.crc32(body).to_bytes(CHECK_BYTES, "big")
 
 
-def _reads(image: Tensor, step: float, message: bytes) -> bool:
-    return _corrected(read(image, step)) == message
+def _pressed(band: Tensor) -> Tensor:
+    """Rows of a picture after JPEG: each block of it stands alone."""
+    return decode_photo(jpeg_bytes(band, quality=75))
+
+
+def _pressed_and_halved(band: Tensor) -> Tensor:
+    height, width = band.shape[-2:]
+    return resize(to_float(_pressed(band)), (max(1, height // 2), width // 2))
+
+
+def _reads(frame: np.ndarray, step: float, message: bytes) -> bool:
+    return _corrected(read_frame(frame, step)) == message
 
 
 def _corrected(reading: np.ndarray) -> bytes | None:
@@ -167,11 +184,11 @@ def _correct_block(received: np.ndarray, clear: np.ndarray) -> bytes | None:
 
 
 def _pack_settings(
-    params: Mapping[str, Any], salt: bytes, geometry: Mapping[str, Any]
+    version: int, params: Mapping[str, Any], salt: bytes, geometry: Mapping[str, Any]
 ) -> bytes:
     flags = sum(bit for name, bit in FLAGS.items() if geometry.get(name))
     return HEAD.pack(
-        VERSION,
+        version,
         CATALOGUE[params["cipher"]].file_id | flags,
         params["num_bits"],
         sum(1 << row for row in params.get("layers", ())),

@@ -69,12 +69,29 @@ def test_random_passwords() -> None:
 
 
 def test_text_becomes_the_argon2id_bytes() -> None:
-    raw = low_level.hash_secret_raw(
-        b"facersa password v1\0correct horse", SALT, 3, 65536, 4, 16, low_level.Type.ID
+    def bits(data: bytes) -> str:
+        number = int.from_bytes(data, "big")
+        return "".join(str(number >> i & 1) for i in range(8 * len(data)))
+
+    key = low_level.hash_secret_raw(
+        b"facersa password v2\0correct horse", SALT, 3, 65536, 4, 32, low_level.Type.ID
     )
-    number = int.from_bytes(raw, "big")
-    bits = "".join(str(number >> i & 1) for i in range(128))
-    assert Password.from_text("correct horse", salt=SALT).to_bits() == bits
+    typed = Password.from_text("correct horse", salt=SALT)
+    stretched = hashlib.shake_256(b"facersa code v2\0" + key).digest(16)
+    assert typed.to_bits() == bits(stretched)
+    assert "".join("01"[unit > 0] for unit in typed.key_units) == bits(key)
+
+
+def test_the_key_numbers_follow_the_code_into_sums_and_inverses() -> None:
+    texts = [Password.from_text(text, salt=SALT, num_bits=16) for text in ("a", "b")]
+    added = total([*texts, Password.random(16, seed=1)])
+    pairs = zip(*(text.key_units for text in texts), strict=True)
+    assert added.key_units == tuple(a + b for a, b in pairs)
+    assert added.inverse.key_units == tuple(-unit for unit in added.key_units)
+    assert added.shared_secret() == added.inverse.shared_secret()
+    bare = Password(added.half_units)
+    assert bare.shared_secret() != added.shared_secret()
+    assert bare.shared_secret(1) == added.shared_secret(1)
 
 
 def test_text_depends_on_every_input(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,9 +109,9 @@ def test_known_answers_never_change() -> None:
     """Old files must open: these bytes are part of the file format."""
     e = Password.random(16, seed=7)
     assert e.to_bits() == "0101011001010110"
-    digest = hashlib.sha256(e.shared_secret()).hexdigest()
+    digest = hashlib.sha256(e.shared_secret(1)).hexdigest()
     assert digest[:32] == "8c35a9905589d04b35f923c9b9b71357"
-    text = Password.from_text("facersa", salt=SALT, num_bits=32)
+    text = Password.from_text("facersa", salt=SALT, num_bits=32, scheme=1)
     assert text.to_bits() == "00000110010111000100111111010000"
 
 

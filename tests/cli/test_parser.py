@@ -57,7 +57,7 @@ def test_help_names_the_defaults(run: Run, capsys: Capture) -> None:
     shown = " ".join(capsys.readouterr().out.split())
     rows = f"{DEFAULT_LAYERS[0]}-{DEFAULT_LAYERS[-1]}"
     for default in (
-        "honey",
+        "ambiguous",
         "rotation",
         str(DEFAULT_KAPPA),
         f"{ProjectConfig().steps}",

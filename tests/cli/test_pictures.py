@@ -166,7 +166,7 @@ def test_open_files_warn_and_compose(
 @pytest.mark.parametrize(
     "option",
     [
-        "--chunk honey",
+        "--chunk ambiguous",
         "--bits 16",
         "--steps 0",
         "--cipher rotation",
@@ -232,7 +232,9 @@ def test_a_password_for_each_face(
     again = ("encrypt", one, "-o", two, "--password", "b", *quick)
     assert run(*again, "--face", 1) == 1
     assert "decrypt it first" in capfd.readouterr().err
-    assert run(*again[:-3]) == 1  # no face, and nothing can be added to a honey file
+    assert (
+        run(*again[:-3]) == 1
+    )  # no face, and nothing can be added to an ambiguous file
     assert "--face" in capfd.readouterr().err
     assert run(*again, "--face", "all") == 0
     assert run("decrypt", two, "-o", back, "--password", "b", "--face", 0) == 0
@@ -269,12 +271,30 @@ def test_open_faces_take_another_password(pair: Path, tmp_path: Path, run: Run) 
     assert changed == [True, False]
 
 
-def test_short_codes_in_honey_files_are_warned_about(
+def test_a_sealed_face_opens_beside_one_that_was_encrypted_later(
+    pair: Path, tmp_path: Path, run: Run, capfd: Capture
+) -> None:
+    one, two, back = (tmp_path / f"{number}.png" for number in range(3))
+    how = ("--chunk", "sealed", "--steps", 0, "--face", 0)
+    assert run("encrypt", pair, "-o", one, "--password", "a", *how) == 0
+    how = ("--steps", 0, "--face", 1)
+    assert run("encrypt", one, "-o", two, "--password", "b", *how) == 0
+    sealed, other = unseal_all(two.read_bytes())
+    assert sealed.geometry["others"] and (sealed.mode, other.mode) == (
+        "sealed",
+        "ambiguous",
+    )
+    assert run("decrypt", two, "-o", back, "--password", "b", "--face", 0) == 1
+    assert "password is wrong" in capfd.readouterr().err and not back.exists()
+    assert run("decrypt", two, "-o", back, "--password", "a", "--face", 0) == 0
+
+
+def test_short_codes_in_ambiguous_files_are_warned_about(
     photo: Path, tmp_path: Path, capfd: Capture, run: Run
 ) -> None:
     arguments = ("encrypt", photo, "-o", tmp_path / "1.png", "--steps", 1)
     assert run(*arguments, "--code", "0110100110010110") == 0
-    assert "quickly guessed" in capfd.readouterr().err
+    assert "16 bits is quickly found" in capfd.readouterr().err
 
 
 def test_metadata_of_the_photograph_stays_at_home(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from facersa.errors import ImageError
 from facersa.judges.metrics import psnr
-from facersa.photo import paste as blending
+from facersa.photo import images
 from facersa.photo.align import align
 from facersa.photo.faces import load_held_out_faces
 from facersa.photo.paste import paste
@@ -181,5 +181,5 @@ def test_kept_detail_leaves_neighbours_alone() -> None:
 def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     where, face = neighbours()[0], torch.rand(1, 3, 300, 300)
     once = paste(PHOTO, face, where, replaces=plain(0))
-    monkeypatch.setattr(blending, "STRIP", 7)
+    monkeypatch.setattr(images, "BAND_PIXELS", 1)
     torch.testing.assert_close(paste(PHOTO, face, where, replaces=plain(0)), once)

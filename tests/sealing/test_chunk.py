@@ -4,6 +4,7 @@ import hashlib
 import json
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from facersa.sealing.chunk import (
     unseal_all,
 )
 from facersa.sealing.compact import CompactCode
-from facersa.sealing.honey import HoneyPrior
+from facersa.sealing.prior import NormalPrior
 
 STATS = WStatistics.load()
 SALT = bytes(range(16))
@@ -58,7 +59,7 @@ def made(mode: str, **change: Any) -> Sealed:
     values: dict[str, Any] = {"salt": SALT, "params": PARAMS, "geometry": GEOMETRY}
     if mode == "open":
         return lay_open(person(), **(values | change))
-    values["password"] = E
+    values |= {"password": E, "mode": mode}
     return conceal(person(), **(values | change))
 
 
@@ -66,8 +67,8 @@ def sealed_file(mode: str, **change: Any) -> bytes:
     return seal(IMAGE, made(mode, **change))
 
 
-def packed(mode: str = "honey", **change: Any) -> bytes:
-    nonce = {"nonce": bytes(12)} if mode == "honey" else {}
+def packed(mode: str = "ambiguous", **change: Any) -> bytes:
+    nonce = {} if mode == "open" else {"nonce": bytes(12)}
     return pack(made(mode, **(nonce | change)))
 
 
@@ -90,22 +91,22 @@ def test_open_round_trip_is_exact() -> None:
     assert torch.equal(found.code(Password.random(128)), person())
 
 
-def test_honey_round_trip_gives_the_rounded_code() -> None:
-    found = unseal(sealed_file("honey"))
-    assert (found.mode, found.salt) == ("honey", SALT)
+def test_ambiguous_round_trip_gives_the_rounded_code() -> None:
+    found = unseal(sealed_file("ambiguous"))
+    assert (found.mode, found.salt) == ("ambiguous", SALT)
     assert (found.params, found.geometry) == (PARAMS, GEOMETRY)
-    rounded = HoneyPrior().quantise(person(), STATS)
+    rounded = NormalPrior().quantise(person(), STATS)
     assert torch.equal(found.code(E), rounded)
     assert (STATS.whiten(rounded) - STATS.whiten(person())).abs().max() < 0.05
-    again = sealed_file("honey")
-    assert again != sealed_file("honey")  # a fresh nonce
+    again = sealed_file("ambiguous")
+    assert again != sealed_file("ambiguous")  # a fresh nonce
     assert torch.equal(unseal(again).code(E), rounded)
 
 
 def test_either_of_a_pair_opens_it_and_sums_commute() -> None:
     a, b, c = (Password.random(128, seed=seed) for seed in (1, 2, 3))
-    found = unseal(sealed_file("honey", password=total([a, b, c])))
-    rounded = HoneyPrior().quantise(person(), STATS)
+    found = unseal(sealed_file("ambiguous", password=total([a, b, c])))
+    rounded = NormalPrior().quantise(person(), STATS)
     for password in (
         total([c, a, b]),
         total([b.inverse, a.inverse, c.inverse]),
@@ -119,7 +120,7 @@ def test_either_of_a_pair_opens_it_and_sums_commute() -> None:
 def test_it_knows_which_of_the_pair_sealed_it() -> None:
     coins = set()
     for sealing in (E, E.inverse):
-        found = unseal(sealed_file("honey", password=sealing))
+        found = unseal(sealed_file("ambiguous", password=sealing))
         for password in (E, E.inverse):
             ws, used = found.person(password)
             assert used == sealing and torch.equal(ws, found.code(password))
@@ -138,16 +139,16 @@ def test_a_wrong_password_gives_another_person(
     monkeypatch.setattr(
         "facersa.sealing.chunk.secrets.token_bytes", bytes
     )  # the same dice
-    found, right = unseal(sealed_file("honey")), STATS.whiten(person())[0]
+    found, right = unseal(sealed_file("ambiguous")), STATS.whiten(person())[0]
     wrong = [E.flip(0), E.flip(64), E.flip(127)]
     wrong += [Password.random(128, seed=seed) for seed in range(1, 10)]
     codes = torch.cat([found.code(password) for password in wrong])
     assert codes.isfinite().all() and codes.dtype == torch.float32
     z = STATS.whiten(codes)
-    spread = (sum(scale**2 for scale in HoneyPrior().scales) / 16) ** 0.5
+    spread = (sum(scale**2 for scale in NormalPrior().scales) / 16) ** 0.5
     assert z.mean().abs() < 0.03 and abs(z.std() / spread - 1) < 0.04
     assert (z.abs() > 4).double().mean() < 4e-3
-    x = HoneyPrior().standardise(codes, STATS).flatten().sort().values
+    x = NormalPrior().standardise(codes, STATS).flatten().sort().values
     share = (torch.arange(len(x)) + 0.5) / len(x)
     assert (torch.special.ndtr(x) - share).abs().max() < 0.008  # Kolmogorov-Smirnov
     cosine = torch.cosine_similarity(z.flatten(1), right.flatten()[None], dim=-1)
@@ -160,14 +161,14 @@ def test_a_plain_picture_has_no_code() -> None:
 
 
 def test_the_picture_is_a_plain_picture() -> None:
-    chunks, plain = read_png_chunks(sealed_file("honey")), read_png_chunks(PLAIN)
+    chunks, plain = read_png_chunks(sealed_file("ambiguous")), read_png_chunks(PLAIN)
     assert [chunk for chunk in chunks if chunk[0] != CHUNK] == plain
     assert len(chunks) == len(plain) + 1
     assert {kind for kind, _ in plain} == {b"IHDR", b"IDAT", b"IEND"}
 
 
-def test_the_code_is_not_in_a_honey_file_in_clear() -> None:
-    plain = HoneyPrior().encode(person()[0], STATS).astype(">u2").tobytes()
+def test_the_code_is_not_in_an_ambiguous_file_in_clear() -> None:
+    plain = NormalPrior().encode(person()[0], STATS).astype(">u2").tobytes()
     hidden = unpack(packed()).payload
     assert len(hidden) == len(plain) + 1 == 16 * 512 * 2 + 1
     differing = np.frombuffer(hidden[:-1], np.uint8) ^ np.frombuffer(plain, np.uint8)
@@ -175,7 +176,70 @@ def test_the_code_is_not_in_a_honey_file_in_clear() -> None:
     assert packed(nonce=bytes(11) + b"\1")[-1000:-32] != packed()[-1000:-32]
 
 
-@pytest.mark.parametrize("mode", ["honey", "open"])
+def test_a_sealed_code_opens_for_its_pair_only() -> None:
+    found = unseal(sealed_file("sealed"))
+    assert (found.mode, len(found.payload)) == ("sealed", 16 * 512 * 2 + 1 + 16)
+    rounded = NormalPrior().quantise(person(), STATS)
+    for password in (E, E.inverse):
+        ws, used = found.person(password)
+        assert torch.equal(ws, rounded) and used == E
+    for wrong in (E.flip(0), E.flip(127), Password.random(128, seed=1)):
+        with pytest.raises(PasswordError, match="password is wrong"):
+            found.code(wrong)
+
+
+def test_a_forged_sealed_code_is_refused_and_an_ambiguous_one_is_not() -> None:
+    """Who knows what is hidden can write something else, where no tag forbids it."""
+    prior, victim = NormalPrior(), person(1)
+    known = prior.to_bytes(person()[0], E.is_canonical, STATS)
+    wanted = prior.to_bytes(victim[0], E.is_canonical, STATS)
+    change = bytes(a ^ b for a, b in zip(known, wanted, strict=True))
+
+    def swapped(sealed: Sealed) -> Sealed:
+        rest = sealed.payload[len(change) :]
+        mixed = bytes(a ^ b for a, b in zip(sealed.payload, change, strict=False))
+        return replace(sealed, payload=mixed + rest)
+
+    brought = unpack(pack(swapped(made("ambiguous")))).code(E)
+    assert torch.equal(brought, prior.quantise(victim, STATS))
+    with pytest.raises(PasswordError, match="was changed"):
+        unpack(pack(swapped(made("sealed")))).code(E)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"params": PARAMS | {"kappa": 0.2}},
+        {"geometry": GEOMETRY | {"photo_size": [9, 9]}},
+        {"salt": bytes(16)},
+        {"nonce": bytes(11) + b"\1"},
+        {"shape": (512, 16)},
+        {"scheme": 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_tag_covers_all_but_the_neighbours(change: dict[str, Any]) -> None:
+    sealed = made("sealed")
+    with pytest.raises(PasswordError, match="was changed"):
+        replace(sealed, **change).code(E)
+    beside = replace(sealed, geometry=GEOMETRY | {"others": [[0.0, 1.0]]})
+    assert torch.equal(beside.code(E), sealed.code(E))
+
+
+def test_a_typed_password_counts_in_full_where_its_code_is_short() -> None:
+    """Two texts with one code of 4 bits: only the right text opens the file."""
+    texts = [f"text {number}" for number in range(40)]
+    typed = [Password.from_text(text, salt=SALT, num_bits=4) for text in texts]
+    right, *others = (p for p in typed if p.half_units == typed[0].half_units)
+    params = PARAMS | {"num_bits": 4}
+    found = made("sealed", password=right, params=params)
+    assert len(others) > 0 and found.code(right.inverse).isfinite().all()
+    for wrong in (*others, Password(right.half_units)):
+        with pytest.raises(PasswordError):
+            found.code(wrong)
+
+
+@pytest.mark.parametrize("mode", ["ambiguous", "sealed", "open"])
 def test_one_damaged_byte_is_noticed(mode: str) -> None:
     body = packed(mode)
     places = set(range(400)) | set(range(400, len(body), 97)) | {len(body) - 1}
@@ -187,7 +251,7 @@ def test_one_damaged_byte_is_noticed(mode: str) -> None:
 
 
 def test_damaged_and_cut_files() -> None:
-    data = sealed_file("honey")
+    data = sealed_file("ambiguous")
     for place in range(0, len(data), 211):
         damaged = bytearray(data)
         damaged[place] ^= 4
@@ -205,14 +269,16 @@ def test_damaged_and_cut_files() -> None:
 
 
 def test_several_codes_have_a_chunk_each() -> None:
-    first, second = made("honey"), made("open", salt=bytes(16))
+    first, second = made("ambiguous"), made("open", salt=bytes(16))
     data = seal(IMAGE, first, second)
     found = unseal_all(data)
     assert [one.salt for one in found] == [SALT, bytes(16)]
-    assert [one.mode for one in found] == ["honey", "open"]
+    assert [one.mode for one in found] == ["ambiguous", "open"]
     with pytest.raises(SealedError, match="2 encrypted faces"):
         unseal(data)
     assert unseal_all(seal(IMAGE, first))[0] == unseal(seal(IMAGE, first))
+    with pytest.raises(SealedError, match="65 codes, and at most 64"):
+        unseal_all(seal(IMAGE, *[first] * 65))
 
 
 @given(st.binary(max_size=200))
@@ -234,6 +300,14 @@ def test_no_bytes_raise_anything_else(junk: bytes) -> None:
         {"prior": {"tail_scale": float("nan")}},
         {"prior": {"unknown": 1}},
         {"prior": []},
+        {"params": PARAMS | {"num_bits": 128.0}},
+        {"params": PARAMS | {"kappa": 10**400}},
+        {"params": PARAMS | {"kappa": float("inf")}},
+        {"params": PARAMS | {"kappa": -(10**13)}},
+        {"params": {"num_bits": 128}},
+        {"geometry": {"quad": [[10**400, 0]] * 4}},
+        {"geometry": {"others": [[0.0]] * 65}},
+        {"geometry": {"others": 3}},
     ],
 )
 def test_a_forged_header_is_refused(change: dict) -> None:
@@ -268,7 +342,7 @@ def test_an_open_payload_that_is_no_code() -> None:
 
 
 def test_a_newer_format_says_to_upgrade() -> None:
-    body = b"\x03" + packed()[1:-32]
+    body = b"\x04" + packed()[1:-32]
     with pytest.raises(SealedError, match="upgrade"):
         unpack(body + hashlib.sha256(body).digest())
 
@@ -281,41 +355,41 @@ def test_other_files_say_what_to_do() -> None:
 
 
 def test_password_errors() -> None:
-    found = unseal(sealed_file("honey"))
+    found = unseal(sealed_file("ambiguous"))
     with pytest.raises(PasswordError, match="needs a password"):
         found.code()
     with pytest.raises(PasswordError, match="128 bits, got 16"):
         found.code(Password.random(16))
     with pytest.raises(PasswordError, match="cancel"):
-        sealed_file("honey", password=E + E.inverse)
+        sealed_file("ambiguous", password=E + E.inverse)
     opened = unseal(sealed_file("open"))
-    with pytest.raises(SealedError, match="open, not honey"):
+    with pytest.raises(SealedError, match="file is open"):
         opened.person(E)
 
 
 def test_other_statistics_are_noticed() -> None:
     other = WStatistics(STATS.mean + 1, STATS.eigenvalues, STATS.eigenvectors)
-    found = unseal(sealed_file("honey", statistics=other))
+    found = unseal(sealed_file("ambiguous", statistics=other))
     with pytest.raises(SealedError, match="statistics"):
         found.code(E)
     assert found.code(E, statistics=other).isfinite().all()
 
 
 def test_a_fitted_prior_travels_with_the_file() -> None:
-    prior = HoneyPrior(scales=(5.0,) + (1.0,) * 15)
-    found = unseal(sealed_file("honey", prior=prior))
+    prior = NormalPrior(scales=(5.0,) + (1.0,) * 15)
+    found = unseal(sealed_file("ambiguous", prior=prior))
     assert found.prior == prior
     assert torch.equal(found.code(E), prior.quantise(person(), STATS))
 
 
 def test_seal_errors() -> None:
-    for mode in ("open", "honey"):
+    for mode in ("open", "ambiguous"):
         with pytest.raises(ValueError, match="16"):
             sealed_file(mode, salt=b"short")
         with pytest.raises(ValueError):
             sealed_file(mode, params={"kappa": float("nan")})
     with pytest.raises(ValueError, match="12"):
-        sealed_file("honey", nonce=b"short")
+        sealed_file("ambiguous", nonce=b"short")
     with pytest.raises(ValueError, match="not finite"):
         lay_open(person() / 0, salt=SALT, params={}, geometry={})
 
@@ -339,13 +413,15 @@ def test_known_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The format is for ever: these bytes must decode to these numbers."""
     monkeypatch.undo()  # the real cost of argon2id
     plain = WStatistics(torch.zeros(512), torch.ones(512), torch.eye(512))
-    prior = HoneyPrior(scales=(3.0,) + (0.5,) * 15)
+    prior = NormalPrior(scales=(3.0,) + (0.5,) * 15)
     body = packed(prior=prior, statistics=plain, nonce=bytes(range(12)))
-    head, start = b"\x02\x02\x00\x10\x02\x00", HEAD.size + 28
+    head, start = b"\x03\x02\x00\x10\x02\x00", HEAD.size + 28
     assert body[:6] == head and body[HEAD.size : start] == SALT + bytes(range(12))
     assert body[start:].startswith(b'{"geometry":{"quad":[0.5,1.25,2.0,')
     assert body[-32:] == hashlib.sha256(body[:-32]).digest()
-    zeros = Sealed(**(vars(unpack(body)) | {"payload": bytes(16 * 512 * 2 + 1)}))
+    zeros = Sealed(
+        **(vars(unpack(body)) | {"payload": bytes(16 * 512 * 2 + 1), "scheme": 1})
+    )
     code = zeros.code(E, statistics=plain)
     expected = torch.tensor(KNOWN)
     assert torch.allclose(code[0, ::5, 100], expected, atol=1e-5)

@@ -200,7 +200,7 @@ def test_a_face_without_chunk_and_mark_is_given_up_knowingly(
     with pytest.raises(SealedError, match="one face only"):
         engine.encrypt(people[1], B, beside=first.picture, mode="none")
     with pytest.raises(SealedError, match="one face only"):
-        EncryptedPicture(people[0].photo, (), b"").check_mark(2)
+        EncryptedPicture(people[0].photo).check_mark(2)
     gone = engine.encrypt(
         people[1], B, beside=first.picture, mode="none", in_pixels=False
     )

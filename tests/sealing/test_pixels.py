@@ -24,6 +24,7 @@ from facersa.sealing.pixels import (
     DATA_BYTES,
     NONCE,
     PARITY,
+    VERSION,
     _corrected,
     _message,
     _pack_settings,
@@ -96,7 +97,7 @@ def test_a_wrong_password_is_not_noticed(marked: torch.Tensor) -> None:
 @pytest.mark.parametrize("params", [ROTATION, RING])
 @pytest.mark.parametrize("geometry", [{}, PLACE])
 def test_settings_come_back(params: dict[str, Any], geometry: dict[str, Any]) -> None:
-    body = _pack_settings(params, SALT, geometry)
+    body = _pack_settings(VERSION, params, SALT, geometry)
     found, salt, place = _unpack_settings(body, (512, 512))
     assert (found, salt) == (params, SALT)
     assert bool(place) == bool(geometry)
@@ -110,7 +111,7 @@ def test_neighbours_and_kept_detail_are_told_of_by_one_bit_each(
     flag: str, value: Any, bit: int
 ) -> None:
     near = PLACE | {flag: value}
-    plain, flagged = (_pack_settings(ROTATION, SALT, g) for g in (PLACE, near))
+    plain, flagged = (_pack_settings(VERSION, ROTATION, SALT, g) for g in (PLACE, near))
     assert [a ^ b for a, b in zip(plain, flagged, strict=True) if a != b] == [bit]
     assert flag not in _unpack_settings(plain, (512, 512))[2]
     found, _, place = _unpack_settings(flagged, (512, 512))
@@ -119,7 +120,7 @@ def test_neighbours_and_kept_detail_are_told_of_by_one_bit_each(
 
 
 def test_the_place_follows_the_size_of_the_picture() -> None:
-    body = _pack_settings(ROTATION, SALT, PLACE)
+    body = _pack_settings(VERSION, ROTATION, SALT, PLACE)
     place = _unpack_settings(body, (1024, 1024))[2]
     np.testing.assert_allclose(
         place["quad"], 2 * np.array(SQUARE["quad"]), rtol=0, atol=1e-3

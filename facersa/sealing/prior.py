@@ -1,9 +1,11 @@
-"""Honey encoding: codes of people to uniform numbers and back.
+"""Codes of people to uniform numbers and back, so that any numbers are somebody.
 
-Honey encryption (Juels and Ristenpart 2014) hides uniform numbers under a
-stream cipher. Any key then decodes to numbers that are uniform as well, so to
-a draw from the prior: to somebody. How believable that somebody is depends on
-how well the prior fits the codes that are really sealed.
+Uniform numbers under a stream cipher come out of any key as uniform numbers, so as a
+draw from the prior: a wrong password gives a person and no error. Honey encryption
+(Juels and Ristenpart 2014) promises more, that nobody can tell this draw from what was
+sealed. That would need a prior from which sealed codes cannot be told, and nothing else
+to check a guess by. Neither holds here (see ``evaluation.guesses``), so nothing in this
+package is called honey.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ LEVELS = 2**16
 
 
 @dataclass(frozen=True)
-class HoneyPrior:
+class NormalPrior:
     """What codes of people look like, and so what a wrong password decodes to.
 
     The rows of whitened coordinates z are taken apart by an orthonormal cosine
@@ -54,16 +56,9 @@ class HoneyPrior:
             )
 
     @classmethod
-    def of_rows(cls, rows: int) -> HoneyPrior:
+    def of_rows(cls, rows: int) -> NormalPrior:
         """The default for codes of so many rows."""
         return cls(scales=(3.2,) + (0.3,) * (rows - 1))
-
-    @classmethod
-    def fit(cls, ws: Tensor, statistics: WStatistics) -> HoneyPrior:
-        """The prior whose scales are those of codes ``ws`` (n, rows, D)."""
-        check_shape(ws, None, None, len(statistics.mean), name="ws")
-        power = (cosine_basis(ws.shape[1]) @ statistics.whiten(ws)).square()
-        return cls(scales=tuple(power.mean((0, 2)).sqrt().clamp(min=1e-3).tolist()))
 
     def standardise(self, ws: Tensor, statistics: WStatistics) -> Tensor:
         """Codes (..., rows, D) to coefficients that should be standard normal."""
@@ -86,7 +81,7 @@ class HoneyPrior:
         return statistics.unwhiten(cosine_basis(len(self.scales)).T @ x).float()
 
     def quantise(self, ws: Tensor, statistics: WStatistics) -> Tensor:
-        """Round codes (B, rows, D) to what a honey file can hold.
+        """Round codes (B, rows, D) to what a file can hold.
 
         Doing it twice changes nothing more. In whitened coordinates it costs
         less than 1e-3 within 2.5 deviations.
