@@ -107,7 +107,7 @@ def test_rare_formats_are_refused_and_the_others_named(kind: str) -> None:
 def test_whatever_pillow_raises_is_one_short_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(images.ImageOps, "exif_transpose", fail)
