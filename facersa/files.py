@@ -120,8 +120,9 @@ def _remove_stale(folder: Path) -> None:
 def _target(path: str | os.PathLike[str]) -> Path:
     """The file that writing to ``path`` makes or replaces: links are followed.
 
-    A link that leads nowhere is refused: it is a typing error or a removed folder more
-    often than a wish for a file where it points.
+    A link that leads nowhere is refused, because more often than not its target was
+    moved, or is not mounted. So is a link of another user in a folder of a third one,
+    such as /tmp: it could lead to any file of ours.
 
     Raises:
         FileError: something other than a regular file is there, or the name does not
@@ -132,6 +133,8 @@ def _target(path: str | os.PathLike[str]) -> Path:
         reason = "it is a folder; name a file in it"
     elif os.path.islink(path) and not os.path.exists(path):
         reason = "it is a link that leads nowhere; remove it or choose another name"
+    elif os.path.islink(path) and _is_foreign(Path(path)):
+        reason = "it is a link of another user; name the file that you mean"
     elif os.path.exists(path) and not os.path.isfile(path):
         reason = "it is not a regular file; name one, or one that does not exist"
     elif not (_fits(target) and _fits(_temporary(target))):
@@ -139,6 +142,11 @@ def _target(path: str | os.PathLike[str]) -> Path:
     else:
         return target
     raise FileError(f"cannot write {path}: {reason}.")
+
+
+def _is_foreign(path: Path) -> bool:
+    owner = path.lstat().st_uid
+    return owner != path.parent.stat().st_uid and owner != os.geteuid()
 
 
 def _fits(path: Path) -> bool:

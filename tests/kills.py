@@ -198,22 +198,25 @@ def fetches(values: Values, count: int, draw: random.Random) -> None:
     """Kill ``facersa fetch`` into one cache, ``count`` times; then let it fetch all."""
     from facersa.assets.registry import ASSETS
 
-    def strays(cache: Path) -> float:
-        names = {path.name for path in cache.glob("*")}
-        return float(bool(names - set(ASSETS) - {".lock"}))
+    def strays(cache: Path) -> set[str]:
+        return {path.name for path in cache.glob("*")} - set(ASSETS) - {".lock"}
 
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name) / "cache"
         for turn in range(count):
-            number = (signal.SIGKILL, signal.SIGTERM)[turn % 2]
+            number, before = (signal.SIGKILL, signal.SIGTERM)[turn % 2], strays(cache)
             child = start(COMMAND, "", "fetch", FACERSA_CACHE=str(cache))
             ended = kill(child, number, draw.uniform(1, 20), cue=False)
-            figures = {"ended": float(ended), "left over": strays(cache)}
+            new = float(bool(strays(cache) - before))
+            figures = {"ended": float(ended), "left over": new}
             add(values, "fetch", f"{number.name}, at any time", figures)
         with start(COMMAND, "", "fetch", FACERSA_CACHE=str(cache)) as child:
             child.communicate()
         all_there = child.returncode == 0 and all((cache / n).exists() for n in ASSETS)
-        figures = {"complete": float(all_there), "left over": strays(cache)}
+        figures = {
+            "complete": float(all_there),
+            "left over": float(bool(strays(cache))),
+        }
         add(values, "fetch", "without a kill, after these", figures)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from kills import Values, writes
 
 from facersa.errors import FileError
 from facersa.files import check_output, read_file, write_atomic
@@ -226,6 +229,22 @@ def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
         check_output(link, str(target))
 
 
+def test_a_link_of_another_user_is_followed_in_the_users_own_folder_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, link = tmp_path / "out.png", tmp_path / "link.png"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    monkeypatch.setattr("os.geteuid", lambda: link.lstat().st_uid + 1)
+    write_atomic(link, b"new")  # the folder's owner is the link's
+    lstat = Path.lstat
+    stranger = SimpleNamespace(st_uid=link.lstat().st_uid + 2)
+    monkeypatch.setattr(Path, "lstat", lambda p: stranger if p == link else lstat(p))
+    with pytest.raises(FileError, match="a link of another user; name the file"):
+        write_atomic(link, b"newer")
+    assert target.read_bytes() == b"new"
+
+
 def test_the_longest_name_is_written_and_a_longer_one_refused(tmp_path: Path) -> None:
     most = os.pathconf(tmp_path, "PC_NAME_MAX")
     longest = tmp_path / ("é" * (most // 2) + "x" * (most % 2))
@@ -302,3 +321,16 @@ def test_a_killed_write_leaves_nothing(tmp_path: Path, call: str, old: bool) -> 
     assert (line, child.returncode) == (b"writing\n", -signal.SIGKILL)
     assert names(tmp_path) == (["out.png"] if old else [])
     assert not old or path.read_bytes() == b"old"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="no nameless files here")
+def test_kills_at_random_times_leave_whole_files_and_nothing_else(way: str) -> None:
+    """But a named temporary file, where SIGKILL came and nameless ones cannot be."""
+    values, kind = Values(), way.removesuffix(" file")
+    writes(values, 12, random.Random(0), kind)
+    for (_, case, figure, _), found in values.items():
+        assert figure != "damaged" or not any(found), case
+        assert figure != "ended" or all(found), case
+        if figure == "left over" and not (kind == "named" and "SIGKILL" in case):
+            assert not any(found), case
