@@ -64,7 +64,7 @@ class Aligned:
         others = list(self.others)
         for quad in squares:
             known = [self.quad, *others]
-            if _near(self.quad, quad) and not is_among(quad, known):
+            if _near(self.quad, quad) and not same_face(quad, known).any():
                 others.append(quad)
         return replace(self, others=tuple(others))
 
@@ -118,10 +118,10 @@ def roundness(unit: Tensor) -> Tensor:
     return (2 * unit - 1).abs().pow(ROUNDNESS).sum(-1).pow(1 / ROUNDNESS)
 
 
-def is_among(quad: np.ndarray, squares: Sequence[np.ndarray]) -> bool:
-    """Whether a square (4, 2) belongs to a face of ``squares``: centres are near.
+def same_face(quad: np.ndarray, squares: Sequence[np.ndarray]) -> np.ndarray:
+    """Which of ``squares`` (4, 2) are of the face of ``quad``: their centres are near.
 
-    That is by ``roundness``, in the units of either square.
+    Near is below ``SAME_FACE`` by ``roundness``, in the units of either square.
     """
     others = np.reshape(squares, (-1, 4, 2))
     apart = others.mean(1) - quad.mean(0)
@@ -131,7 +131,7 @@ def is_among(quad: np.ndarray, squares: Sequence[np.ndarray]) -> bool:
         along = (sides * apart[:, None]).sum(-1) / np.square(sides).sum(-1)
         return (np.abs(2 * along) ** ROUNDNESS).sum(-1) ** (1 / ROUNDNESS)
 
-    return bool((np.minimum(away(quad[None]), away(others)) < SAME_FACE).any())
+    return np.minimum(away(quad[None]), away(others)) < SAME_FACE
 
 
 def _near(quad: np.ndarray, other: np.ndarray) -> bool:

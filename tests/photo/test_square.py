@@ -17,9 +17,9 @@ from facersa.photo.square import (
     Aligned,
     crop,
     ffhq_quad,
-    is_among,
     rescale,
     roundness,
+    same_face,
     units,
 )
 
@@ -102,16 +102,17 @@ def test_what_is_filled_in_is_the_same_before_and_after_reduction() -> None:
 
 def test_squares_of_one_face_are_those_whose_centres_are_near() -> None:
     quad = np.array([[0.0, 0], [0, 80], [80, 80], [80, 0]])
-    assert not is_among(quad, [])
-    moved = [quad + [x, 0] for x in (-90, 21, 70)]  # half a half side is 20
-    assert not is_among(quad, moved) and is_among(quad, [*moved, quad + [0, -19]])
+    assert not same_face(quad, []).any()
+    # Half of a half side is 20.
+    moved = [quad + shift for shift in ([-90, 0], [21, 0], [70, 0], [0, -19])]
+    assert same_face(quad, moved).tolist() == [False, False, False, True]
     turned = np.array([[40.0, 10], [10, 40], [40, 70], [70, 40]])  # a smaller one
     middle = torch.tensor([[40.0, 40]])
     for shift in range(0, 40, 3):
         other = turned + [shift, 0]
         places = units(quad, middle + torch.tensor([shift, 0])), units(other, middle)
         near = min(float(roundness(unit)) for unit in places) < SAME_FACE
-        assert is_among(quad, [other]) == is_among(other, [quad]) == near
+        assert same_face(quad, [other]) == same_face(other, [quad]) == near
 
 
 def test_geometry_survives_json(aligned: Aligned) -> None:
