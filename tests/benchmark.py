@@ -9,13 +9,15 @@ with the new picture; the reference is ``Renderer.preview`` alone, in the same k
 Rounds alternate between the candidates, so that a busy moment hits all. Training:
 forward and backward for each person of a step, on CUDA if there is one; the reference
 is one person a step of the steered mapper. On CUDA also previews with their gradients,
-plain and as training computes them.
+plain and as training computes them. Memory: of whole commands on large photographs;
+``python tests/benchmark.py memory`` measures nothing else.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
+import sys
 import tempfile
 import time
 import zipfile
@@ -26,6 +28,7 @@ from pathlib import Path
 
 import openvino as ov
 import torch
+from large_photos import cost, save_large_photo
 from live_kernel import LiveKernel
 
 from facersa.assets import registry as assets
@@ -36,6 +39,7 @@ from facersa.generator.load import load_generator
 from facersa.generator.openvino import Renderer
 from facersa.generator.parts import load_parser
 from facersa.judges.networks import load_identity, load_landmarks, load_lpips
+from facersa.photo.images import jpeg_bytes, load_photo
 from facersa.training.mapper import MapperTask
 from facersa.training.recipes import mapper_preset
 
@@ -199,12 +203,36 @@ def gradients(together: int = 64) -> dict[str, list[float]]:
 def main() -> None:
     """Print how busy the machine is, painting, sliders and training."""
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before we begin")
+    memory()
+    if sys.argv[1:] == ["memory"]:
+        return
     report(painting())
     report(slider_latency())
     report(training())
     if torch.cuda.is_available():
         report(gradients())
     print(f"load {os.getloadavg()[0]:.1f} at the end")
+
+
+def memory() -> None:
+    """Print what the commands take for photographs of 24 and of 100 megapixels."""
+    for width, height in ((6000, 4000), (12240, 8160)):
+        with tempfile.TemporaryDirectory() as name:
+            photo, sealed, sent, back = (
+                Path(name) / file for file in ("a.jpg", "b.png", "c.jpg", "d.png")
+            )
+            save_large_photo(photo, width, height)
+            costs = {
+                "encrypt": cost("encrypt", photo, "-o", sealed, "--steps", 0),
+                "decrypt": cost("decrypt", sealed, "-o", back),
+            }
+            sent.write_bytes(jpeg_bytes(load_photo(sealed), quality=85))
+            costs["decrypt --from-pixels"] = cost(
+                "decrypt", sent, "-o", back, "--from-pixels"
+            )
+        for command, (peak, seconds) in costs.items():
+            what = f"{command}, {width * height / 1e6:.0f} megapixels"
+            print(f"{what:<38} {peak:6.2f} GiB   {seconds:6.1f} s of a CPU")
 
 
 def painting() -> dict[str, list[float]]:

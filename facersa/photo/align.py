@@ -14,7 +14,7 @@ from torch import Tensor
 from facersa.errors import ImageError
 from facersa.photo.faces import ALIGNED_BOX, Box, HeldOutFaces, load_held_out_faces
 from facersa.photo.images import to_uint8
-from facersa.photo.square import Aligned, crop, ffhq_quad, is_among, rescale
+from facersa.photo.square import Aligned, crop, ffhq_quad, rescale, same_face
 
 MIN_SIDE = 64  # pixels: smaller photos and faces are refused
 SEARCH_SIDES = (1024, 2048)  # dlib detects faces above 80 pixels, so search twice
@@ -87,7 +87,7 @@ def find_squares(
             quad = ffhq_quad(faces.locate(levels, box) + 0.5)
         except ImageError:  # not a face: its landmarks are degenerate
             continue
-        if not is_among(quad, known):
+        if not same_face(quad, known).any():
             squares.append(PhotoFace(box, quad))
     return sorted(squares, key=lambda face: face.box)
 

@@ -34,7 +34,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MAX_PIXELS = 100_000_000  # of a picture that is decoded
 BAND_PIXELS = 2**20  # about so many are computed on at a time
 GREY_GAP = 2  # levels: largest difference of channels in a grey picture, after JPEG
-JPEG_ROWS = 16  # of a block, where the colours are halved
+JPEG_ROWS = 16  # of a block of JPEG with colours of half the size
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 

@@ -64,7 +64,7 @@ class Aligned:
         others = list(self.others)
         for quad in squares:
             known = [self.quad, *others]
-            if _near(self.quad, quad) and not is_among(quad, known):
+            if _near(self.quad, quad) and not same_face(quad, known).any():
                 others.append(quad)
         return replace(self, others=tuple(others))
 
@@ -118,10 +118,10 @@ def roundness(unit: Tensor) -> Tensor:
     return (2 * unit - 1).abs().pow(ROUNDNESS).sum(-1).pow(1 / ROUNDNESS)
 
 
-def is_among(quad: np.ndarray, squares: Sequence[np.ndarray]) -> bool:
-    """Whether a square (4, 2) belongs to a face of ``squares``: centres are near.
+def same_face(quad: np.ndarray, squares: Sequence[np.ndarray]) -> np.ndarray:
+    """Which of ``squares`` (4, 2) are of the face of ``quad``: their centres are near.
 
-    That is by ``roundness``, in the units of either square.
+    Near is below ``SAME_FACE`` by ``roundness``, in the units of either square.
     """
     others = np.reshape(squares, (-1, 4, 2))
     apart = others.mean(1) - quad.mean(0)
@@ -131,7 +131,7 @@ def is_among(quad: np.ndarray, squares: Sequence[np.ndarray]) -> bool:
         along = (sides * apart[:, None]).sum(-1) / np.square(sides).sum(-1)
         return (np.abs(2 * along) ** ROUNDNESS).sum(-1) ** (1 / ROUNDNESS)
 
-    return bool((np.minimum(away(quad[None]), away(others)) < SAME_FACE).any())
+    return np.minimum(away(quad[None]), away(others)) < SAME_FACE
 
 
 def _near(quad: np.ndarray, other: np.ndarray) -> bool:
@@ -212,18 +212,15 @@ def sample(image: Tensor, grid: Tensor) -> Tensor:
 
 
 def rescale(image: Tensor, scale: float) -> Tensor:
-    """A picture (1, 3, H, W) with its sides ``scale`` times as long, as float32."""
-    rows, columns = (torch.arange(side) for side in image.shape[-2:])
-    return _rescale(image, rows, columns, scale)
+    """A picture (1, 3, H, W) with its sides ``scale`` times as long, as float32.
 
-
-def _rescale(image: Tensor, rows: Tensor, columns: Tensor, scale: float) -> Tensor:
-    """These rows and columns of a picture, rescaled; first across, in bands of rows."""
-    height, width = (max(1, round(len(places) * scale)) for places in (rows, columns))
+    First across, in bands of rows, and then down: bicubic filters are separable.
+    """
+    height, width = (max(1, round(side * scale)) for side in image.shape[-2:])
     narrow = []
-    for band in bands(len(columns), len(rows)):
-        part = to_float(image[:, :, rows[band]][..., columns]).contiguous()
-        narrow.append(_bicubic(part, part.shape[-2], width))
+    for rows in bands(image.shape[-1], image.shape[-2]):
+        band = to_float(image[:, :, rows]).contiguous()
+        narrow.append(_bicubic(band, band.shape[-2], width))
     return _bicubic(torch.cat(narrow, 2), height, width).clamp(-1, 1)
 
 
@@ -240,9 +237,9 @@ def _region(
     height, width = photo.shape[-2:]
     x, beyond_x = _reflect(low[0], high[0], width)
     y, beyond_y = _reflect(low[1], high[1], height)
-    region = _rescale(photo, y, x, scale)
     if not (beyond_x.any() or beyond_y.any()):
-        return region
+        return rescale(photo[:, :, low[1] : high[1], low[0] : high[0]], scale)
+    region = rescale(photo[:, :, y][:, :, :, x], scale)
     beyond_x, beyond_y = (
         F.interpolate(line[None, None], length, mode="linear")[0, 0] / side
         for line, length in zip((beyond_x, beyond_y), region.shape[:1:-1], strict=True)

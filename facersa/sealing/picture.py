@@ -21,7 +21,7 @@ from facersa.generator.statistics import WStatistics
 from facersa.photo.align import PhotoFace, list_boxes
 from facersa.photo.faces import Box
 from facersa.photo.images import decode_photo, read_png_chunks, to_float, to_levels
-from facersa.photo.square import Aligned, is_among
+from facersa.photo.square import Aligned, same_face
 from facersa.sealing.chunk import CHUNK, Sealed, seal, unseal_all
 from facersa.sealing.pixels import NONCE, find, write
 
@@ -113,7 +113,7 @@ class EncryptedPicture:
         unique: list[np.ndarray] = []
         places = [where for where in self._places if where is not None]
         for quad in [w.quad for w in places] + [q for w in places for q in w.others]:
-            if not is_among(quad, unique):
+            if not same_face(quad, unique).any():
                 unique.append(quad)
         return unique
 
@@ -186,10 +186,10 @@ class EncryptedPicture:
         return order, sorted(boxes)
 
     def _index_of(self, quad: np.ndarray) -> int | None:
-        for index, where in enumerate(self._places):
-            if where is None or is_among(quad, [where.quad]):
-                return index
-        return None
+        # A face without a place is all there is, so any other is the same.
+        squares = [quad if where is None else where.quad for where in self._places]
+        same = same_face(quad, squares)
+        return int(same.argmax()) if same.any() else None
 
 
 def carries_code(data: bytes) -> bool:

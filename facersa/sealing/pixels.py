@@ -159,6 +159,7 @@ def _reads(frame: np.ndarray, step: float, message: bytes) -> bool:
 
 
 def _read(frame: np.ndarray) -> bytes | None:
+    """The message in the frame of a picture, written at any of the steps."""
     readings = (_corrected(read_frame(frame, step)) for step in STEPS)
     return next((message for message in readings if message is not None), None)
 

@@ -43,7 +43,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 def embed(image: Tensor, bits: np.ndarray, step: float = STEPS[-1]) -> Tensor:
     """Write ``bits`` (``CAPACITY``,) of 0 and 1 into a picture (1, 3, H, W).
 
-    The result is of whole grey levels, as a file will hold them, and in the form of
+    The result is of whole grey levels, as a file will hold them, and of the dtype of
     the picture: uint8, or float32 in [-1, 1]. Its PSNR against the picture is about
     46 dB at a step of 28 levels and 51 at 16.
 
@@ -91,7 +91,7 @@ def frame_of(
 ) -> np.ndarray:
     """The luma (``SIDE``, ``SIDE``) of a picture (1, 3, H, W), where marks are read.
 
-    ``sent`` is what happens to a picture on its way, as it happens to bands of rows.
+    ``sent`` is what happens to each band of rows on its way to the reader.
     """
     check_shape(image, 1, 3, None, None, name="image")
     height, width = image.shape[-2:]

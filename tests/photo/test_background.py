@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from facersa.photo.align import align
-from facersa.photo.background import match_background
+from facersa.photo.background import _at, _colours, match_background
 from facersa.photo.faces import load_held_out_faces
+from facersa.photo.images import to_float, to_levels
 from facersa.photo.paste import paste
 from facersa.photo.square import Aligned, roundness, units
 
@@ -53,6 +54,14 @@ def test_each_side_takes_the_colour_next_to_it() -> None:
     left, right = matched[0, 0, 32, 4], matched[0, 0, 32, -5]
     assert left == pytest.approx(-0.4, abs=0.08)
     assert right == pytest.approx(0.3, abs=0.08)
+
+
+def test_colours_are_read_between_the_pixels_of_a_photo_of_grey_levels() -> None:
+    photo = to_levels(torch.rand(1, 3, *SIZE) * 2 - 1)
+    size = torch.tensor(SIZE[::-1])
+    pixels = torch.rand(500, 2, dtype=torch.float64) * (size - 2) + 1
+    found, expected = _colours(photo, pixels), _at(to_float(photo), pixels / size)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 
 
 def test_where_no_background_comes_to_the_edge_nothing_changes() -> None:

@@ -178,3 +178,42 @@ def test_grey_is_told_from_colour_also_after_jpeg() -> None:
     torch.testing.assert_close(
         images.to_grey(red), torch.full((1, 3, 2, 2), 2 * 0.299 - 1)
     )
+
+
+def test_a_photograph_keeps_the_levels_of_its_file() -> None:
+    picture = sample()
+    photo = images.decode_photo(encode(picture, "PNG"))
+    assert photo.dtype == torch.uint8 and photo.shape == (1, 3, 12, 20)
+    assert (images.to_uint8(photo)[0] == np.asarray(picture)).all()
+    assert images.to_uint8(photo)[0].flags.c_contiguous  # no copy for other libraries
+    assert torch.equal(images.to_levels(images.to_float(photo)), photo)
+    assert images.decode_photo(images.png_bytes(photo)).equal(photo)
+
+
+def test_bands_are_all_rows_in_whole_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "BAND_PIXELS", 2500)
+    for width, height in ((20, 333), (100, 100), (9000, 40)):
+        rows = [range(1000)[band] for band in images.bands(width, height, 5)]
+        assert [row for band in rows for row in band] == list(range(5, height))
+        assert all(len(band) % 16 == 0 for band in rows[:-1])
+        assert max(map(len, rows)) * width <= max(2500, 16 * width)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA", "I;16", "F"])
+def test_bands_do_not_show_in_what_is_decoded(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    levels = rng.integers(0, 256, (50, 40, 4), dtype=np.uint8)
+    picture = Image.fromarray(levels)
+    if mode == "I;16":
+        picture = Image.fromarray(rng.integers(0, 65536, (50, 40), dtype=np.uint16))
+    elif mode == "F":
+        picture = Image.fromarray(np.linspace(0, 9, 2000, dtype="f4").reshape(50, 40))
+    else:
+        picture = picture.convert("RGB").convert(mode) if mode != "RGBA" else picture
+    data = encode(picture, "TIFF" if mode == "F" else "PNG")
+    whole = images.decode_photo(data)
+    monkeypatch.setattr(images, "BAND_PIXELS", 1)
+    assert torch.equal(images.decode_photo(data), whole)
+    assert images.is_grey(whole) == (mode in ("LA", "I;16", "F"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from facersa.judges.metrics import psnr
 from facersa.photo import images
 from facersa.photo.align import align
 from facersa.photo.faces import load_held_out_faces
-from facersa.photo.paste import paste
-from facersa.photo.square import Aligned
+from facersa.photo.paste import FADE, GAP, paste
+from facersa.photo.square import Aligned, roundness, units
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +177,32 @@ def test_kept_detail_leaves_neighbours_alone() -> None:
         for w in (first, second)
     ]
     assert changed[0].any() and not (changed[0] & changed[1]).any()
+
+
+def test_a_photo_of_grey_levels_keeps_them() -> None:
+    """Pasted as into a float one; outside the square not a bit changes."""
+    photo, where = images.to_levels(PHOTO), neighbours()[0]
+    how: dict[str, Any] = {"replaces": plain(0)}
+    pasted = paste(photo, plain(0.9), where, **how)
+    expected = paste(images.to_float(photo), plain(0.9), where, **how)
+    assert torch.equal(pasted, images.to_levels(expected))
+    assert torch.equal(pasted[..., SIDE:], photo[..., SIDE:])
+    assert (pasted != photo).float().mean() > 0.1
+
+
+def test_many_neighbours_far_away_change_nothing() -> None:
+    where = Aligned(PHOTO, square(20, 15), (200, 300))
+    crowd = replace(where, others=tuple(square(185 + n, 20, 90) for n in range(9)))
+    alone, beside = (paste(PHOTO, plain(0.9), one) for one in (where, crowd))
+    # By the definition: a neighbour counts where its roundness is small.
+    y, x = torch.meshgrid(torch.arange(200.0), torch.arange(300.0), indexing="ij")
+    pixels = torch.stack([x, y], -1).double() + 0.5
+    far = torch.ones(200, 300, dtype=torch.bool)
+    for other in crowd.others:
+        gap = roundness(units(other, pixels)) - roundness(units(where.quad, pixels))
+        far &= gap > GAP + FADE
+    assert torch.equal(alone[..., far], beside[..., far])
+    assert not torch.equal(alone, beside)
 
 
 def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,18 @@ import torch
 from torch import Tensor
 
 from facersa.errors import ImageError
-from facersa.photo.square import Aligned, crop, ffhq_quad
+from facersa.photo import images
+from facersa.photo.images import resize, to_float, to_levels
+from facersa.photo.square import (
+    SAME_FACE,
+    Aligned,
+    crop,
+    ffhq_quad,
+    rescale,
+    roundness,
+    same_face,
+    units,
+)
 
 
 @pytest.fixture
@@ -67,6 +78,41 @@ def test_beyond_the_photo_it_is_mirrored_and_fades() -> None:
     roughness = (cut[:, :, 1:] - cut[:, :, :-1]).abs().mean((0, 1, 2))
     assert roughness[:30].mean() < 0.3 * roughness[45:].mean()
     assert torch.isfinite(cut).all()
+
+
+@pytest.mark.parametrize("left", [30.0, -80.0])
+def test_a_photo_of_grey_levels_is_cut_in_bands(
+    left: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = to_levels(torch.rand(1, 3, 300, 280) * 2 - 1)
+    quad = np.array([[left, 10], [left, 210], [left + 200, 210], [left + 200, 10]])
+    whole = crop(to_float(photo), quad, 64).image
+    monkeypatch.setattr(images, "BAND_PIXELS", 1)
+    torch.testing.assert_close(crop(photo, quad, 64).image, whole, atol=1e-6, rtol=0)
+
+
+def test_what_is_filled_in_is_the_same_before_and_after_reduction() -> None:
+    """It is filled in after the photo is reduced: before, it would take minutes."""
+    rng = torch.Generator().manual_seed(0)
+    photo = resize(torch.rand(1, 3, 12, 12, generator=rng) * 2 - 1, 480)
+    quad = np.array([[-200.0, 40], [-200, 360], [120, 360], [120, 40]])
+    slow = rescale(crop(photo, quad, 320).image, 1 / 4)
+    assert (crop(photo, quad, 80).image - slow).abs().max() < 3 / 127.5
+
+
+def test_squares_of_one_face_are_those_whose_centres_are_near() -> None:
+    quad = np.array([[0.0, 0], [0, 80], [80, 80], [80, 0]])
+    assert not same_face(quad, []).any()
+    # Half of a half side is 20.
+    moved = [quad + shift for shift in ([-90, 0], [21, 0], [70, 0], [0, -19])]
+    assert same_face(quad, moved).tolist() == [False, False, False, True]
+    turned = np.array([[40.0, 10], [10, 40], [40, 70], [70, 40]])  # a smaller one
+    middle = torch.tensor([[40.0, 40]])
+    for shift in range(0, 40, 3):
+        other = turned + [shift, 0]
+        places = units(quad, middle + torch.tensor([shift, 0])), units(other, middle)
+        near = min(float(roundness(unit)) for unit in places) < SAME_FACE
+        assert same_face(quad, [other]) == same_face(other, [quad]) == near
 
 
 def test_geometry_survives_json(aligned: Aligned) -> None:

@@ -184,6 +184,11 @@ def test_the_mark_is_as_faint_as_the_picture_allows(
     assert find(pressed).payload == hidden().payload
 
 
+def test_pictures_too_small_or_thin_to_read_are_not_looked_at() -> None:
+    with pytest.raises(SealedError, match="no code can be read"):
+        find(torch.zeros(1, 3, 3_000_000, 1, dtype=torch.uint8))  # six gigabytes, once
+
+
 def test_small_pictures_hold_none(astronaut: torch.Tensor) -> None:
     assert write(astronaut[..., :200, :200], hidden()) is None
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from facersa.errors import ImageError
 from facersa.judges.metrics import psnr
-from facersa.photo.images import from_uint8, jpeg_bytes, to_uint8
+from facersa.photo import images
+from facersa.photo.images import from_uint8, jpeg_bytes, to_levels, to_uint8
 from facersa.sealing.watermark import CAPACITY, SPREAD, _layout, embed, read
 
 BITS = np.random.default_rng(0).integers(0, 2, CAPACITY, dtype=np.uint8)
@@ -38,6 +39,17 @@ def test_the_mark_is_faint_and_of_whole_levels(
     assert 44 < psnr(marked, astronaut).item() < 48
     assert torch.equal(from_uint8(to_uint8(marked)), marked)
     assert marked.abs().max() <= 1
+
+
+def test_a_photograph_of_grey_levels_is_marked_in_bands(
+    astronaut: torch.Tensor, marked: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "BAND_PIXELS", 1)
+    levels = embed(to_levels(astronaut), BITS)
+    assert levels.dtype == torch.uint8
+    difference = (levels.int() - to_levels(marked).int()).abs()
+    assert difference.max() <= 1 and difference.float().mean() < 1e-4
+    np.testing.assert_allclose(read(levels), read(marked), atol=0.02)
 
 
 def test_jpeg_turns_few_bits(marked: torch.Tensor) -> None:
