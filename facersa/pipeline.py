@@ -414,8 +414,16 @@ class FaceRSA:
         """The face of a code, grey where the photo it belongs to is grey.
 
         And the same as it is pasted: its background in the colours of the photo's.
+
+        Raises:
+            SealedError: numbers so large that they paint nothing.
         """
         face = self.renderer.full(ws)
+        if not face.isfinite().all():
+            raise SealedError(
+                "the numbers in this file paint no face: it is damaged or forged; get "
+                "an intact copy."
+            )
         face = to_grey(face) if is_grey(photo) else face
         background = None if where is None else self._background(ws, face)
         if where is None or background is None:

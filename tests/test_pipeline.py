@@ -31,7 +31,7 @@ from facersa.photo.images import (
 )
 from facersa.photo.paste import paste
 from facersa.pipeline import Chunk, FaceRSA, Inversion
-from facersa.sealing.chunk import unseal
+from facersa.sealing.chunk import lay_open, seal, unseal
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.picture import carries_code
 from facersa.sealing.pixels import find
@@ -348,6 +348,17 @@ def test_senseless_settings_are_named_at_once(
 ) -> None:
     with pytest.raises(FaceRSAError):
         FaceRSA(generator, **options)  # type: ignore[arg-type]
+
+
+def test_a_forged_code_that_paints_nothing_is_refused(
+    engine: FaceRSA, inversion: Inversion
+) -> None:
+    opened = unseal(engine.encrypt(inversion, A, mode="open").data)
+    code = opened.code() * 1e30
+    notes = {"params": opened.params, "geometry": opened.geometry}
+    forged = seal(inversion.photo, lay_open(code, salt=opened.salt, **notes))
+    with pytest.raises(SealedError, match="paint no face"):
+        engine.decrypt(forged, A)
 
 
 def test_row_copying_breaks_open_files_and_not_ambiguous_files(

@@ -36,9 +36,9 @@ def demo(photo: str | None = None, *, output: str, steps: int | None = None) -> 
     PHOTO is a photograph of yours; without it, a public-domain one.
     """
     from facersa.files import check_output
-    from facersa.photo.images import load_image
+    from facersa.photo.images import load_photo
 
-    picture = load_image(photo) if photo else demo_photo()
+    picture = load_photo(photo) if photo else demo_photo()
     mode = 0o700 if photo else 0o777  # a photograph of yours is nobody else's to read
     Path(output).mkdir(mode, parents=True, exist_ok=True)
     for name in FILES:
@@ -61,7 +61,7 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
 
     Args:
         folder: exists already; files of the same names are replaced.
-        picture: (1, 3, H, W) in [-1, 1].
+        picture: (1, 3, H, W), uint8 or in [-1, 1].
         steps: of the inversion; None for the default.
 
     Raises:
@@ -72,7 +72,7 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
     from facersa.files import write_atomic
     from facersa.inversion.search import project_config
     from facersa.judges.panel import Panel
-    from facersa.photo.images import save_png
+    from facersa.photo.images import save_png, to_float
     from facersa.pipeline import FaceRSA
 
     start = time.perf_counter()
@@ -111,7 +111,7 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
         click.echo(f"  {first} ~ {second}: {train:.3f} / {heldout:.3f}")
     psnr = panel.pixel_figures(inverted, decrypted.face)["psnr", None]
     click.echo(f"decrypted against inversion: PSNR {psnr:.1f} dB on [0, 1]")
-    faces["encrypted, in the photo"] = _square(encrypted.image)
+    faces["encrypted, in the photo"] = to_float(_square(encrypted.picture.photo))
     sheet = contact_sheet(list(faces.values()), list(faces))
     save_png(sheet, folder / "contact_sheet.png")
     _say(start, f"done; look at {folder / 'contact_sheet.png'}")

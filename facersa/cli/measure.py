@@ -120,7 +120,7 @@ def run_evaluate(
     from facersa.cipher.catalogue import label
     from facersa.evaluation import properties, robustness
     from facersa.files import check_output
-    from facersa.photo.images import load_image
+    from facersa.photo.images import load_photo
 
     if inversion:
         settings = "cipher weights layers kappa bits from_pixels fit"
@@ -136,7 +136,7 @@ def run_evaluate(
     if json:
         own = [file for file in (weights, generator, arcface) if file]
         check_output(json, *photo, *own)
-    photos = [load_image(path) for path in photo]
+    photos = [load_photo(path) for path in photo]
     people: dict[str, Any] = {"n": n, "seed": seed, "psi": psi, "stratum": stratum}
     judges: dict[str, Any] = {"panel": load_panel(arcface)} if arcface else {}
     if inversion:

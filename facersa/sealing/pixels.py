@@ -54,6 +54,7 @@ DATA_BYTES = BLOCKS * (BLOCK_BYTES - PARITY)
 CHECK_BYTES = 4
 PAYLOAD_BYTES = DATA_BYTES - HEAD.size - CHECK_BYTES
 CODE_BITS = 8 * PAYLOAD_BYTES - 1  # and one bit for which of the pair it was
+MIN_READ = 128  # pixels: no mark is left in smaller pictures
 ERASED = (0, 24, 48)  # least clear bytes of a block to give up, tried in turn
 
 
@@ -79,15 +80,15 @@ def write(image: Tensor, sealed: Sealed) -> Tensor | None:
     protected = RSCodec(PARITY, nsize=BLOCK_BYTES).encode(message)
     bits = np.zeros(CAPACITY, dtype=np.uint8)
     bits[: 8 * len(protected)] = np.unpackbits(np.frombuffer(protected, np.uint8))
-    spare: Tensor | None = None
+    spare: float | None = None
     for step in STEPS:
         marked = embed(image, bits, step)
-        if not _reads(frame_of(marked, _pressed), step, message):
-            continue
-        if _reads(frame_of(marked, _pressed_and_halved), step, message):
-            return marked
-        spare = marked if spare is None else spare
-    return spare
+        if _reads(frame_of(marked, _pressed), step, message):
+            if _reads(frame_of(marked, _pressed_and_halved), step, message):
+                return marked
+            spare = step if spare is None else spare
+        del marked  # one copy of a large photograph is enough
+    return None if spare is None else embed(image, bits, spare)
 
 
 def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
@@ -98,12 +99,10 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
     Raises:
         SealedError: there is nothing, or too much of it was lost.
     """
-    frame = frame_of(image)
-    for step in STEPS:
-        message = _corrected(read_frame(frame, step))
-        if message is not None:
-            break
-    else:
+    height, width = image.shape[-2:]
+    large = min(height, width) >= MIN_READ
+    message = _read(frame_of(image)) if large else None
+    if message is None:
         raise SealedError(
             "no code can be read from these pixels: the picture was not encrypted "
             "here, or was cropped, shrunk or compressed too far; get a copy closer to "
@@ -114,7 +113,6 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
             f"these pixels hold format {message[0]} and this program reads 1 to "
             f"{VERSION}: upgrade facersa."
         )
-    height, width = image.shape[-2:]
     params, salt, geometry = _unpack_settings(message, (height, width))
     stats = WStatistics.load() if statistics is None else statistics
     table = CompactCode.load()
@@ -158,6 +156,11 @@ def _pressed_and_halved(band: Tensor) -> Tensor:
 
 def _reads(frame: np.ndarray, step: float, message: bytes) -> bool:
     return _corrected(read_frame(frame, step)) == message
+
+
+def _read(frame: np.ndarray) -> bytes | None:
+    readings = (_corrected(read_frame(frame, step)) for step in STEPS)
+    return next((message for message in readings if message is not None), None)
 
 
 def _corrected(reading: np.ndarray) -> bytes | None:
