@@ -38,8 +38,9 @@ def write_atomic(
 
     Whatever happens, ``path`` holds its old content or all of the new one. Where the
     file system can, the new file has no name until it is complete, so even a killed
-    write leaves nothing. Elsewhere it may leave a temporary file, which a write to the
-    same folder removes an hour later.
+    write leaves nothing, except in the instant in which one file replaces another.
+    There, and on other file systems, it may leave a temporary file, which a write to
+    the same folder removes an hour later.
 
     A link stays, and the file that it leads to is replaced. That file keeps its
     permissions. A new file gets those of the umask, or, if ``private``, those of its

@@ -11,7 +11,8 @@ the kills are SIGKILL, half SIGTERM. There are four kinds:
 - ``facersa fetch``, into one empty cache, and at last without a kill.
 
 Each figure is the share of the kills after which it was so: the output is absent, old,
-complete, or damaged; anything else is beside it, and that holds a complete picture.
+complete, or damaged; anything else is beside it, and that holds a complete picture. A
+file that is replaced has a temporary name for an instant, which is slow here too.
 """
 
 from __future__ import annotations
