@@ -93,9 +93,7 @@ def index(
     )
     threading.Thread(target=server.serve_forever).start()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv(
-        "PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple"
-    )
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
     yield folder, asked
