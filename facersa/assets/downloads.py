@@ -1,9 +1,9 @@
 """Archives of public registries, fetched with the machine's own ``pip`` or ``npm``.
 
-An archive is used only if its sha256 is the known one. Nothing in it is run, and nothing
-else is downloaded for it. pip has no command for that: of a source archive it asks
-setuptools for the name and version, which runs the archive's set-up script. So pip gets
-a stand-in for setuptools, which answers both and can do nothing else.
+An archive is used only if its sha256 is the known one. Nothing in it is run, and
+nothing else is downloaded for it. pip has no command for that: of a source archive it
+asks setuptools for the name and version, which runs the archive's set-up script. So pip
+gets a stand-in for setuptools, which answers both and can do nothing else.
 """
 
 from __future__ import annotations

@@ -103,23 +103,34 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
             "here, or was cropped, shrunk or compressed too far; get a copy closer to "
             "the original."
         )
-    if message[0] != VERSION:
+    height, width = image.shape[-2:]
+    return unpack(message[:-CHECK_BYTES], (height, width), statistics)
+
+
+def unpack(
+    body: bytes, size: tuple[int, int], statistics: WStatistics | None = None
+) -> Sealed:
+    """What a mark holds: its corrected bytes, in a picture of (height, width) ``size``.
+
+    Raises:
+        SealedError: it was made by a newer version.
+    """
+    if body[0] != VERSION:
         raise SealedError(
-            f"these pixels hold format {message[0]} and this program reads {VERSION}: "
+            f"these pixels hold format {body[0]} and this program reads {VERSION}: "
             "upgrade facersa."
         )
-    height, width = image.shape[-2:]
-    params, salt, geometry = _unpack_settings(message, (height, width))
+    params, salt, geometry = _unpack_settings(body, size)
     stats = WStatistics.load() if statistics is None else statistics
     table = CompactCode.load()
-    rows, size = table.depths.shape
+    rows, width = table.depths.shape
     return Sealed(
         "honey",
         salt,
         params,
         geometry,
-        message[HEAD.size : -CHECK_BYTES],
-        (rows, size),
+        body[HEAD.size :],
+        (rows, width),
         NONCE,
         table,
         stats.fingerprint(),
