@@ -37,7 +37,12 @@ from facersa.__main__ import main
 from facersa.assets import readers
 from facersa.cipher import catalogue, password
 from facersa.cipher.base import LearnedCipher
-from facersa.cipher.catalogue import build_learned, load_learned, restore
+from facersa.cipher.catalogue import (
+    VERSION_1,
+    build_learned,
+    load_learned,
+    restore,
+)
 from facersa.cipher.password import Password
 from facersa.cli.parser import cli
 from facersa.cli.pictures import read_secrets
@@ -111,8 +116,7 @@ def use(picture: EncryptedPicture) -> None:
 
 def edit(sealed: Sealed) -> None:
     """The code in a face, edited by the cipher that the face names."""
-    small = mock.patch.object(catalogue, "load_cipher", lambda name, **_: learned(name))
-    with small, contextlib.suppress(FaceRSAError):
+    with mock.patch.multiple(catalogue, **SHIPPED), contextlib.suppress(FaceRSAError):
         cipher = restore(sealed.params, ROWS, statistics=TINY)
         code = torch.full((1, cipher.num_bits), 0.5)
         if cipher.name == "rotation":
@@ -253,10 +257,9 @@ def checkpoint(data: bytes) -> None:
     else:
         raw = rest if kind == b"R" else zipped(rest)
         content = readers.read_torch_file(file("checkpoint.pt", raw))
-    quick = mock.patch.multiple(
-        torch.nn.init, kaiming_uniform_=unchanged, uniform_=unchanged
-    )
-    with quick, mock.patch.object(stylegan2, "AVERAGE_SAMPLES", 10):
+    quick: Any = dict.fromkeys(("kaiming_uniform_", "uniform_"), unchanged)
+    quiet = mock.patch.multiple(torch.nn.init, **quick)
+    with quiet, mock.patch.object(stylegan2, "AVERAGE_SAMPLES", 10):
         with contextlib.suppress(FaceRSAError):
             stylegan2.load_stylegan2("file", content=content)
         with contextlib.suppress(FaceRSAError):
@@ -279,8 +282,8 @@ def zipped(pickled: bytes) -> bytes:
 
 
 SMALL: dict[bytes, tuple[str, dict[str, Any]]] = {
-    b"1": ("ring", {"num_bits": 4, "planes": 2, "axes": 8}),
-    b"2": ("steered", {"num_bits": 4, "axes": 4, "width": 4}),
+    b"1": ("ring", {"planes": 2, "axes": 8}),
+    b"2": ("steered", {"axes": 4, "width": 4}),
     b"3": ("faithful", {"modules": 0}),
 }
 
@@ -291,6 +294,14 @@ def learned(name: str) -> LearnedCipher:
     torch.manual_seed(0)
     (settings,) = (more for other, more in SMALL.values() if other == name)
     return build_learned(name, settings, STATS)
+
+
+# In place of the weights that ship: small ones under their fingerprints.
+PRINTS = dict(zip(("ring", "steered", "faithful"), VERSION_1.values(), strict=True))
+SHIPPED: Any = {
+    "load_cipher": lambda name, **_: learned(name),
+    "fingerprint": lambda cipher: PRINTS[cipher.name],
+}
 
 
 @functools.cache
