@@ -215,7 +215,8 @@ def test_tests_mirror_the_package() -> None:
     strays = [
         str(path.relative_to(tests))
         for path in tests.glob("*/test_*.py")
-        if f"{path.parent.name}.{path.stem.removeprefix('test_')}" not in ORDER
+        if path.parent.name != "fuzz"  # readers of all wings
+        and f"{path.parent.name}.{path.stem.removeprefix('test_')}" not in ORDER
     ]
     assert strays == []
 

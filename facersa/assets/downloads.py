@@ -1,7 +1,9 @@
 """Archives of public registries, fetched with the machine's own ``pip`` or ``npm``.
 
-An archive is used only if its sha256 is the known one. pip is given that sha256, so it
-checks a source archive before it runs its set-up script.
+An archive is used only if its sha256 is the known one. Nothing in it is run, and
+nothing else is downloaded for it. pip has no command for that: of a source archive it
+asks setuptools for the name and version, which runs the archive's set-up script. So pip
+gets a stand-in for setuptools, which answers both and can do nothing else.
 """
 
 from __future__ import annotations
@@ -24,6 +26,19 @@ from typing import Any
 from tqdm import tqdm
 
 from facersa.errors import AssetError
+
+# What pip asks of setuptools, by PEP 517, before it saves a source archive.
+_STAND_IN = """\
+import pathlib, sys
+__legacy__ = sys.modules[__name__]
+def get_requires_for_build_wheel(config_settings=None):
+    return []
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    notes = pathlib.Path(folder, {name!r})
+    notes.mkdir()
+    (notes / "METADATA").write_text({metadata!r})
+    return {name!r}
+"""
 
 
 @dataclass(frozen=True)
@@ -97,17 +112,20 @@ def _run_manager(
     package: Package, sha256: str, work: Path, archives: Path, progress: bool
 ) -> None:
     spec = f"{package.name}=={package.version}"
+    environment = os.environ | {"TMPDIR": str(work)}
+    environment.pop("FACERSA_PASSWORD", None)
     if package.manager == "pip":
         requirement = work / "requirement.txt"
         requirement.write_text(f"{spec} --hash=sha256:{sha256}\n")
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
         command += ["--no-input", "--disable-pip-version-check", "--require-hashes"]
         command += ["--dest", str(work), "--requirement", str(requirement)]
+        command += ["--no-build-isolation", "--use-pep517"]
+        paths = [str(_stand_in(package, work)), os.environ.get("PYTHONPATH")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     else:
         command = [*_npm(), "pack", f"{package.name}@{package.version}"]
-    caches = {"TMPDIR": str(work), "npm_config_cache": str(work / "npm")}
-    environment = os.environ | caches
-    environment.pop("FACERSA_PASSWORD", None)
+        environment["npm_config_cache"] = str(work / "npm")
     with tempfile.TemporaryFile("w+", dir=work) as log:
         start = partial(subprocess.Popen, cwd=work, env=environment)
         try:
@@ -124,6 +142,19 @@ def _run_manager(
         log.seek(0)
         if process.returncode:
             _explain(package, log.read(), archives)
+
+
+def _stand_in(package: Package, work: Path) -> Path:
+    """A folder with a ``setuptools`` that names a package and cannot build it."""
+    folder = work / "stand-in"
+    name = f"{package.name.replace('-', '_')}-{package.version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {package.name}\n"
+    metadata += f"Version: {package.version}\n"
+    (folder / "setuptools").mkdir(parents=True)
+    (folder / "setuptools" / "__init__.py").touch()
+    backend = folder / "setuptools" / "build_meta.py"
+    backend.write_text(_STAND_IN.format(name=name, metadata=metadata))
+    return folder
 
 
 def _follow(

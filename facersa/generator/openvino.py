@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 
-from facersa.assets.registry import cache_folder
+from facersa.assets.registry import cache_folder, work_folder
 from facersa.errors import AssetError
 from facersa.generator.base import Generator
 from facersa.generator.mobile_stylegan import MobileStyleGAN
@@ -106,10 +104,10 @@ class Renderer:
             digest.update(tensor.numpy().tobytes())
         folder = cache_folder() / f"openvino-{digest.hexdigest()[:16]}"
         try:
-            cache_folder().mkdir(parents=True, exist_ok=True)
-            with FileLock(cache_folder() / ".lock"):
+            with work_folder() as work:
                 if not folder.exists():
-                    self._save_full(folder)
+                    self._save_full(work / "network")
+                    os.replace(work / "network", folder)
         except (OSError, RuntimeError) as error:  # OpenVINO raises the latter
             raise AssetError(
                 f"cannot store the compiled generator in {cache_folder()} "
@@ -121,12 +119,9 @@ class Renderer:
     def _save_full(self, folder: Path) -> None:
         import openvino as ov
 
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".trace-") as name:
-            work = Path(name) / "network"
-            work.mkdir()
-            network = self._trace(FULL)
-            ov.save_model(network, work / "full.xml", compress_to_fp16=False)
-            os.replace(work, folder)
+        folder.mkdir()
+        network = self._trace(FULL)
+        ov.save_model(network, folder / "full.xml", compress_to_fp16=False)
 
     def _trace(self, kind: str) -> ov.Model:
         import openvino as ov

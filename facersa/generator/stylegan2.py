@@ -30,6 +30,7 @@ from facersa.ops import check_shape
 
 MAPPING_LR = 0.01  # learning rate of the mapping, relative to the other layers
 AVERAGE_SAMPLES = 10_000
+MAX_SIDES = 10  # from 4 to 2048 pixels
 
 
 def fir_kernel() -> Tensor:
@@ -219,15 +220,23 @@ def load_stylegan2(
             keys = ", ".join(sorted(map(str, content))[:5]) or "nothing"
             raise ValueError(f'neither "g_ema" nor "state_dict" but {keys}')
         model = _rebuild(state)
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        average = tensors_under({"file": content}, "file", "latent_avg").get("")
+    except CheckpointError:
+        raise
+    except (
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
             f"{path} does not hold a StyleGAN2 generator in the known format "
             f"({reason}); give a rosinality or e4e checkpoint."
         ) from error
     model.to(device).eval().requires_grad_(False)
-    average = content.get("latent_avg")
-    if isinstance(average, Tensor) and average.shape[-1:] == (model.w_dim,):
+    if average is not None and average.shape[-1:] == (model.w_dim,):
         # e4e stores the same mean once for every row.
         model.w_avg.copy_(average.reshape(-1, model.w_dim).mean(0))
     else:
@@ -244,20 +253,24 @@ def _rebuild(state: dict[str, Tensor]) -> StyleGAN2:
     channels = [len(state[f"{name}.activate.bias"]) for name in firsts]
     layers = sum(f"style.{i}.weight" in state for i in range(1, len(state)))
     w_dim = state["conv1.conv.modulation.weight"].shape[1]
-    model = StyleGAN2(channels, w_dim=w_dim, mapping_layers=layers)
+    if blocks >= MAX_SIDES:
+        raise ValueError(f"{blocks + 1} sides, of at most {MAX_SIDES}")
+    with torch.device("meta"):  # no memory beside that of the file
+        model = StyleGAN2(channels, w_dim=w_dim, mapping_layers=layers)
     for name, kernel in state.items():
         if name.endswith(".kernel") and not torch.allclose(
             kernel, 4 * fir_kernel(), atol=1e-4
         ):
             raise ValueError(f"{name} is not the [1, 3, 3, 1] filter of config F")
-    places = model.state_dict()
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    tensors = {"w_avg": torch.zeros(w_dim)}
     for ours, theirs in _names(len(channels), layers):
-        place = places[ours]
         if theirs.startswith("noises.") and theirs not in state:
-            place.zero_()
+            tensors[ours] = torch.zeros(shapes[ours])
         else:
             value = state[theirs]
-            place.copy_((value * _gain(theirs, value)).reshape(place.shape))
+            tensors[ours] = (value * _gain(theirs, value)).reshape(shapes[ours])
+    model.load_state_dict(tensors, assign=True)
     return model
 
 

@@ -208,7 +208,7 @@ def load_e4e(
             raise ValueError(f"expected {theirs} rows and entries, got {ours}")
     except CheckpointError:
         raise
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise CheckpointError(
             f"{path} does not hold the e4e encoder in the known format "

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from facersa.assets.readers import read_torch_file
+from facersa.assets.readers import read_torch_file, tensors_under
 from facersa.errors import CheckpointError
 from facersa.ops import check_shape
 from facersa.photo.images import resize
@@ -127,7 +127,7 @@ class BiSeNet(nn.Module):
         self.ffm = FeatureFusion()
         self.conv_out = Output()
         for name, values in (("mean", MEAN), ("std", STD)):
-            tensor = torch.tensor(values)[:, None, None]
+            tensor = torch.tensor(values, device="cpu")[:, None, None]
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -150,12 +150,13 @@ def load_bisenet(path: str | Path, device: str | torch.device = "cpu") -> BiSeNe
     content = read_torch_file(path)
     tensors = {
         name: value
-        for name, value in content.items()
-        if isinstance(value, Tensor) and not name.startswith(UNUSED)
+        for name, value in tensors_under({"file": content}, "file").items()
+        if not name.startswith(UNUSED)
     }
-    network = BiSeNet()
+    with torch.device("meta"):  # no memory beside that of the file
+        network = BiSeNet()
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise CheckpointError(

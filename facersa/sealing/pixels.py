@@ -108,26 +108,37 @@ def find(image: Tensor, statistics: WStatistics | None = None) -> Sealed:
             "here, or was cropped, shrunk or compressed too far; get a copy closer to "
             "the original."
         )
-    if not 1 <= message[0] <= VERSION:
+    return unpack(message[:-CHECK_BYTES], (height, width), statistics)
+
+
+def unpack(
+    body: bytes, size: tuple[int, int], statistics: WStatistics | None = None
+) -> Sealed:
+    """What a mark holds: its corrected bytes, in a picture of (height, width) ``size``.
+
+    Raises:
+        SealedError: it was made by a newer version.
+    """
+    if not 1 <= body[0] <= VERSION:
         raise SealedError(
-            f"these pixels hold format {message[0]} and this program reads 1 to "
+            f"these pixels hold format {body[0]} and this program reads 1 to "
             f"{VERSION}: upgrade facersa."
         )
-    params, salt, geometry = _unpack_settings(message, (height, width))
+    params, salt, geometry = _unpack_settings(body, size)
     stats = WStatistics.load() if statistics is None else statistics
     table = CompactCode.load()
-    rows, size = table.depths.shape
+    rows, width = table.depths.shape
     return Sealed(
         "ambiguous",
         salt,
         params,
         geometry,
-        message[HEAD.size : -CHECK_BYTES],
-        (rows, size),
+        body[HEAD.size :],
+        (rows, width),
         NONCE,
         table,
         stats.fingerprint(),
-        scheme=message[0],
+        scheme=body[0],
     )
 
 

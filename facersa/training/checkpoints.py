@@ -71,14 +71,22 @@ def load_state(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
         shapes = state["shapes"]
         pieces: dict[str, list[Tensor]] = {name: [] for name in shapes}
         for file, digest in state["shards"].items():
+            if Path(file).name != file:
+                raise ValueError("it is not in this folder")
             data = (folder / file).read_bytes()
             if sha256(data).hexdigest() != digest:
                 raise ValueError("its SHA-256 is not the stored one")
             for name, piece in load(data).items():
                 pieces[name].append(piece)
         tensors = {n: torch.cat(pieces[n]).reshape(s) for n, s in shapes.items()}
-        return state["step"], tensors, state["meta"]
-    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
+        step, meta = state["step"], state["meta"]
+        if type(step) is not int or not isinstance(meta, dict):
+            raise TypeError(f"step {step!r} or its settings are of another kind")
+        return step, tensors, meta
+    except (
+        *(OSError, ValueError, LookupError, TypeError, AttributeError),
+        *(OverflowError, RuntimeError, SafetensorError),
+    ) as error:  # RuntimeError: tensors that do not fit the shapes, or deep nesting
         raise CheckpointError(
             f"{folder / file} is damaged ({error}); restore a copy, or train again."
         ) from error

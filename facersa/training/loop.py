@@ -226,11 +226,12 @@ def _update_average(
 def _open_log(path: Path, start: int) -> TextIO:
     """The log, without steps from ``start`` on, which will be done again."""
     lines: list[str] = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    text = path.read_text(errors="replace") if path.exists() else ""
+    for line in text.splitlines():
         try:
             if json.loads(line)["step"] < start:
                 lines.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             break  # a line cut short by the stop
     write_atomic(path, "".join(lines).encode())
     return path.open("a")
@@ -280,10 +281,16 @@ def _resume(
         names = (name for name in tensors if name.startswith(prefix))
         return {name.removeprefix(prefix): tensors[name] for name in names}
 
-    task.module.load_state_dict(part("module."))
-    for name, value in part("average.").items():
-        average[name].copy_(value)
-    groups = meta["optimizer"]
-    states = {i: part(f"optimizer.{i}.") for g in groups for i in g["params"]}
-    optimizer.load_state_dict({"state": states, "param_groups": groups})
+    try:
+        task.module.load_state_dict(part("module."))
+        for name, value in part("average.").items():
+            average[name].copy_(value)
+        groups = meta["optimizer"]
+        states = {i: part(f"optimizer.{i}.") for g in groups for i in g["params"]}
+        optimizer.load_state_dict({"state": states, "param_groups": groups})
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"{folder} holds a run of another network ({reason}); use another folder."
+        ) from error
     return step

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
@@ -153,10 +154,16 @@ def render_pool(generator: MobileStyleGAN, codes: Tensor, folder: Path) -> Tenso
             pictures = [to_uint8(resize(x, 256)) for x in renderer.stream(chunk)]
             pixels = torch.cat([torch.from_numpy(p) for p in pictures])
             write_atomic(path, save({"pixels": pixels, "codes": chunk.cpu()}))
-        stored = load_file(path)
-        if not torch.equal(stored["codes"], chunk.cpu()):
+        try:
+            stored = load_file(path)
+            fits = torch.equal(stored["codes"], chunk.cpu())
+            fits &= stored["pixels"].shape == (len(chunk), 256, 256, 3)
+        except (KeyError, SafetensorError):
+            fits = False
+        if not fits:
             raise CheckpointError(
-                f"{path} belongs to other settings; use another folder or delete it."
+                f"{path} is damaged or belongs to other settings; use another folder "
+                "or delete it."
             )
         parts.append(stored["pixels"])
     return torch.cat(parts)

@@ -171,15 +171,32 @@ assets.fetch(package, progress=False)
 """
 
 
-def test_a_second_process_waits_and_then_finds_the_file(toy: Path) -> None:
-    command = [sys.executable, "-c", FETCH, str(toy)]
+def start_fetching(cache: Path) -> subprocess.Popen[bytes]:
+    """Another process that fetches the toy package, for a second at least."""
+    command = [sys.executable, "-c", FETCH, str(cache)]
     here = Path(__file__).parent
     paths = os.pathsep.join([str(here), str(here.parents[1])])
-    environment = os.environ | {"PYTHONPATH": paths, "FACERSA_CACHE": str(toy)}
-    running = [subprocess.Popen(command, env=environment) for _ in range(2)]
+    environment = os.environ | {"PYTHONPATH": paths, "FACERSA_CACHE": str(cache)}
+    return subprocess.Popen(command, env=environment)
+
+
+def test_a_second_process_waits_and_then_finds_the_file(toy: Path) -> None:
+    running = [start_fetching(toy) for _ in range(2)]
     assert [process.wait() for process in running] == [0, 0]
     assert (toy / "downloads").read_text() == "one\n"
     assert (toy / "net.bin").read_bytes() == CONTENT
+
+
+def test_what_a_killed_fetch_left_is_removed_by_the_next_one(toy: Path) -> None:
+    killed = start_fetching(toy)
+    while not (toy / "downloads").exists():
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    (stale,) = left_over(toy)
+    assert stale.startswith(assets.WORK)
+    assets.fetch(TOY, progress=False)
+    assert left_over(toy) == {"net.bin"}
 
 
 def test_npm_is_told_offline_like_pip(
