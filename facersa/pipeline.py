@@ -31,12 +31,13 @@ from facersa.inversion.e4e import E4EEncoder
 from facersa.inversion.inverter import Inverter
 from facersa.inversion.search import ProjectConfig
 from facersa.judges.bisenet import BiSeNet
-from facersa.photo.align import PhotoFace, align, find_squares
+from facersa.photo.align import PhotoFace, choose, find_squares
 from facersa.photo.background import match_background
+from facersa.photo.blazeface import BlazeFace, load_blazeface
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
 from facersa.photo.images import is_grey, to_grey, to_levels
 from facersa.photo.paste import paste
-from facersa.photo.square import Aligned
+from facersa.photo.square import Aligned, crop
 from facersa.sealing.chunk import Prior, Sealed, conceal, lay_open
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.picture import EncryptedPicture, mark_of, place
@@ -159,6 +160,11 @@ class FaceRSA:
         return load_held_out_faces()
 
     @cached_property
+    def second(self) -> BlazeFace:
+        """The detector of faces that the first one overlooks."""
+        return load_blazeface()
+
+    @cached_property
     def inverter(self) -> Inverter:
         """The encoder and the judges that find codes, loaded when first needed."""
         return Inverter(self.generator, self._encoder)
@@ -171,14 +177,14 @@ class FaceRSA:
         ``known`` squares (4, 2) need not be searched for: an encrypted picture has
         them in ``EncryptedPicture.squares``.
         """
-        return find_squares(photo, self.faces, known)
+        return find_squares(photo, self.faces, known, self.second)
 
     def invert(
         self,
         photo: Tensor,
         *,
         face: int | None = None,
-        known: Sequence[np.ndarray] = (),
+        found: Sequence[PhotoFace] | None = None,
         config: ProjectConfig | None = None,
         in_pixels: bool = True,
         progress: bool = True,
@@ -188,16 +194,20 @@ class FaceRSA:
         Args:
             photo: (1, 3, H, W), uint8 or in [-1, 1].
             face: which face, from the left, 0-based; needed if there are several.
-            known: squares (4, 2) of faces that need not be searched for.
+            found: the faces in it, as ``find_faces`` gives them, where they have been
+                looked for already.
             config: of the search from the encoder's guess; 0 steps leave the guess.
             in_pixels: find a code that the pixels can hold, see ``encrypt``; otherwise
                 one that only a chunk can, a little closer to the photograph.
             progress: show a bar.
 
         Raises:
-            ImageError: no face, several faces and no choice, or too small.
+            ImageError: no face, several faces and no choice, or one that is too small,
+                turned away or covered.
         """
-        aligned = align(photo, faces=self.faces, face=face, known=known)
+        squares = self.find_faces(photo) if found is None else found
+        quad = choose(squares, face).quad
+        aligned = crop(photo, quad).beside([other.quad for other in squares])
         prior = self._prior_of(in_pixels)
         ws = self.inverter.find(
             aligned.image,

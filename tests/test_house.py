@@ -34,7 +34,16 @@ HOUSE = {
         "parts",
         "statistics",
     ),
-    "photo": ("images", "square", "faces", "paste", "align", "background"),
+    "photo": (
+        "images",
+        "square",
+        "faces",
+        "blazeface",
+        "paste",
+        "align",
+        "hide",
+        "background",
+    ),
     "cipher": (
         "password",
         "base",

@@ -69,6 +69,15 @@ FACEPLUGIN = Package(
     "package/model",
     "MIT; the authors do not state the training data",
 )
+BLAZEFACE = Package(
+    "npm",
+    "@mediapipe/face_detection",
+    "0.4.1657300184",
+    "mediapipe-face_detection-0.4.1657300184.tgz",
+    5_239_212,
+    "package",
+    "Apache-2.0",
+)
 DLIB_MODELS = Package(
     "pip",
     "face-recognition-models",
@@ -115,6 +124,7 @@ ASSETS: Mapping[str, Asset] = {
     "pose.onnx": Asset(FACEPLUGIN, ("fr_pose.onnx",)),
     "expression.onnx": Asset(FACEPLUGIN, ("fr_expression.onnx",)),
     "detector.onnx": Asset(FACEPLUGIN, ("fr_detect.onnx",)),
+    "faces.tflite": Asset(BLAZEFACE, ("face_detection_full_range.tflite",)),
     "dlib_identity.dat": Asset(
         DLIB_MODELS, ("dlib_face_recognition_resnet_model_v1.dat",)
     ),

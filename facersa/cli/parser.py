@@ -42,6 +42,11 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     ),
     "code": ("BITS", "a raw code of facersa pair, added as it is; repeatable"),
     "face": ("N", "which of several faces, from the left, from 0, or all; repeatable"),
+    "others": (
+        None,
+        "what becomes of faces that are not encrypted; without it, a picture with one "
+        "that cannot be is refused",
+    ),
     "chunk": (None, "what the file carries, see below"),
     "no_pixels": (None, "no watermark: a picture without its chunk is then lost"),
     "crop": (None, "write the face only, 1024 x 1024 pixels"),
@@ -165,8 +170,9 @@ def command(name: str, *arguments: str, epilog: str | None = None) -> Callable[[
         for key, parameter in reversed([*signature(function).parameters.items()]):
             hint, default = hints[key], parameter.default
             kind: Any = CHECKS.get(key) or (get_args(hint) or (hint,))[0]
-            if get_origin(hint) is Literal:
-                kind = click.Choice(get_args(hint))
+            for choices in (hint, *get_args(hint)):
+                if get_origin(choices) is Literal:
+                    kind = click.Choice(get_args(choices))
             required = default is parameter.empty
             how: dict[str, Any] = {"type": kind, "required": required}
             if key in arguments:

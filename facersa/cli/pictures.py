@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -16,8 +17,12 @@ from facersa.cli.parser import build_engine, check_png, command, refuse
 from facersa.errors import FileError, ImageError, PasswordError, SealedError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from facersa.cipher.password import Secrets
     from facersa.photo.align import PhotoFace
+    from facersa.photo.faces import Box
+    from facersa.photo.hide import Hiding
     from facersa.pipeline import FaceRSA
     from facersa.sealing.picture import EncryptedPicture
 
@@ -147,6 +152,7 @@ def encrypt(
     password_file: tuple[str, ...] = (),
     code: tuple[str, ...] = (),
     face: tuple[int | str, ...] = (),
+    others: Literal["blur", "pixelate", "leave"] | None = None,
     chunk: Literal["ambiguous", "sealed", "open", "none"] = "ambiguous",
     no_pixels: bool = False,
     crop: bool = False,
@@ -196,7 +202,12 @@ def encrypt(
             picture.check_mark(len(numbers))
         how: dict[str, Any] = {"secrets": secrets, "in_pixels": in_pixels}
         how |= {"mode": chunk, "num_bits": bits, "crop": crop, "detail": keep_detail}
-        picture = _encrypt_faces(engine, picture, numbers, steps, **how)
+        rest = [] if crop else _rest(found, numbers, picture)
+        _check_rest(found, rest, others)
+        source = picture.photo
+        if others in ("blur", "pixelate"):
+            picture = _hide(picture, [found[n].box for n in rest], others)
+        picture = _encrypt_faces(engine, source, found, numbers, steps, picture, **how)
         ciphers = [cipher or "rotation"]
     else:
         _refuse_settings(photo, chunk)
@@ -208,6 +219,9 @@ def encrypt(
     write_atomic(path, picture.data)
     done = "encrypted" if new else "encrypted once more"
     _say_written(path, f"faces found: {len(found) or 1}", numbers, done, ciphers)
+    if new and rest:
+        fate = {"blur": "blurred", "pixelate": "pixelated"}.get(others or "")
+        click.echo(f"note: {fate or 'left as they were'}: {_join(rest)}", err=True)
     if any(sealed.mode == "open" for sealed in picture.faces):
         click.echo(OPEN_WARNING, err=True)
     if new and chunk != "open" and num_bits < FEW_BITS:
@@ -217,6 +231,52 @@ def encrypt(
             "rotation cipher, whose codes have 128.",
             err=True,
         )
+
+
+def _rest(
+    found: Sequence[PhotoFace], numbers: Sequence[int], picture: EncryptedPicture
+) -> list[int]:
+    """Numbers of faces that are neither encrypted already nor going to be."""
+    return [
+        n
+        for n, face in enumerate(found)
+        if n not in numbers and picture.number_of(face.quad) is None
+    ]
+
+
+def _check_rest(
+    found: Sequence[PhotoFace], rest: Sequence[int], others: str | None
+) -> None:
+    """Refuse a picture with a face that nobody decided on and that would stay.
+
+    Raises:
+        ImageError: it cannot be encrypted, and --others says nothing.
+    """
+    stuck = [n for n in rest if found[n].obstacle]
+    if others is None and stuck:
+        from facersa.photo.align import list_faces
+
+        raise ImageError(
+            f"face {_join(stuck)} of {len(found)} cannot be encrypted and would stay "
+            "as it is; add --others blur or pixelate to hide it for good, or --others "
+            f"leave ({list_faces(found)})."
+        )
+
+
+def _hide(
+    picture: EncryptedPicture, boxes: Sequence[Box], how: Hiding
+) -> EncryptedPicture:
+    """The picture with these places hidden for good."""
+    from facersa.photo.hide import hide
+
+    photo = picture.photo
+    for box in boxes:
+        photo = hide(photo, box, how)
+    return replace(picture, photo=photo)
+
+
+def _join(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _refuse_settings(photo: str, chunk: str) -> None:
@@ -237,9 +297,12 @@ def _choose(
     from facersa.photo.align import choose
 
     free = [n for n, f in enumerate(found) if picture.number_of(f.quad) is None]
-    numbers = _numbers(face, free)
-    if face and found and not numbers:
+    if face and found and not free and "all" in face:
         raise SealedError("every face in this picture is encrypted already.")
+    able = [n for n in free if not found[n].obstacle]
+    numbers = _numbers(face, able or free)
+    if not face and len(able) == 1 and len(free) == len(found):
+        numbers = able  # the only one that can be
     chosen = [choose(found, n) for n in numbers] or [choose(found, None)]
     numbers = numbers or [0]
     new = not set(free).isdisjoint(numbers)
@@ -251,16 +314,19 @@ def _choose(
 
 def _encrypt_faces(
     engine: FaceRSA,
-    picture: EncryptedPicture,
+    photo: Tensor,
+    found: Sequence[PhotoFace],
     numbers: Sequence[int],
     steps: int | None,
+    picture: EncryptedPicture,
     **how: Any,
 ) -> EncryptedPicture:
-    """The picture in which these faces are encrypted too."""
+    """The picture in which these of the faces ``found`` are encrypted too.
+
+    All are inverted from ``photo``, as they were before others were changed.
+    """
     from facersa.inversion.search import project_config
 
-    # All are inverted as they were before the first of them was encrypted.
-    photo, known = picture.photo, picture.squares
     several = len(numbers) + len(picture.faces) > 1
     for number in numbers:
         if len(numbers) > 1:
@@ -268,7 +334,7 @@ def _encrypt_faces(
         inversion = engine.invert(
             photo,
             face=number,
-            known=known,
+            found=found,
             config=project_config(steps),
             in_pixels=how["in_pixels"],
         )
@@ -301,7 +367,7 @@ def _say_written(
     path: object, found: str, numbers: Sequence[int], done: str, ciphers: Sequence[str]
 ) -> None:
     """The file, how many faces are in it, and what was done to which."""
-    which, by = ", ".join(map(str, numbers)), ", ".join(dict.fromkeys(ciphers))
+    which, by = _join(numbers), ", ".join(dict.fromkeys(ciphers))
     click.echo(f"wrote {path}: {found}; {done}: {which} ({by} cipher)")
 
 

@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 from facersa.cipher.catalogue import build_learned
 from facersa.cli.pictures import OPEN_WARNING, SHARED_PIXELS, read_secrets
 from facersa.judges.metrics import psnr
-from facersa.photo.images import load_image, save_png
+from facersa.photo.blazeface import load_blazeface
+from facersa.photo.images import load_image, resize, save_png, to_uint8
 from facersa.sealing.chunk import unseal, unseal_all
 from facersa.sealing.picture import carries_code
 from facersa.sealing.pixels import find
@@ -269,6 +270,34 @@ def test_open_faces_take_another_password(pair: Path, tmp_path: Path, run: Run) 
         not torch.equal(b.code(), a.code()) for b, a in zip(before, after, strict=True)
     ]
     assert changed == [True, False]
+
+
+@pytest.fixture
+def bystander(astronaut: torch.Tensor, tmp_path: Path) -> Path:
+    """A photograph in which a second face is too small to be encrypted."""
+    path, photo = tmp_path / "bystander.png", astronaut.clone()
+    photo[..., 8:72, 420:484] = resize(astronaut[..., 30:190, 140:300], 64)
+    save_png(photo, path)
+    return path
+
+
+def test_a_face_that_cannot_be_encrypted_is_not_left_in_silence(
+    bystander: Path, tmp_path: Path, run: Run, capfd: Capture
+) -> None:
+    output = tmp_path / "out.png"
+    arguments = ("encrypt", bystander, "-o", output, "--password", "a", "--steps", 0)
+    for which in ((), ("--face", "all"), ("--face", 0)):
+        assert run(*arguments, *which) == 1
+        message = capfd.readouterr().err
+        assert "face 1 of 2 cannot be encrypted" in message and "--others" in message
+        assert "pixels wide" in message and not output.exists()
+    assert run(*arguments, "--face", 1) == 1
+    assert "only" in capfd.readouterr().err
+    assert run(*arguments, "--others", "pixelate") == 0
+    told = capfd.readouterr()
+    assert "encrypted: 0" in told.out and "pixelated: 1" in told.err
+    found = load_blazeface().detect(to_uint8(load_image(output))[0])
+    assert len(found) == 1 and found[0].box[0] < 300
 
 
 def test_a_sealed_face_opens_beside_one_that_was_encrypted_later(

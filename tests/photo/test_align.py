@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facersa.errors import ImageError
-from facersa.photo.align import align, find_faces, find_squares
+from facersa.photo.align import align, choose, find_faces, find_squares
+from facersa.photo.blazeface import Found
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
 from facersa.photo.square import Aligned, same_face
 
@@ -109,5 +112,68 @@ def test_photos_that_will_not_do(
 
 def test_a_tiny_face_is_refused(astronaut: Tensor, faces: HeldOutFaces) -> None:
     half = F.interpolate(astronaut, (256, 256), mode="area")
-    with pytest.raises(ImageError, match="4. pixels wide.*closer photo"):
+    with pytest.raises(ImageError, match="only 4. pixels wide.*at least 64"):
         align(half, faces=faces)
+
+
+class Pretended:
+    """A second detector that sees what it is told."""
+
+    def __init__(self, *found: Found) -> None:
+        self.found = list(found)
+
+    def detect(self, levels: np.ndarray) -> list[Found]:
+        return self.found
+
+
+def seen(quad: np.ndarray, **points: tuple[float, float]) -> Found:
+    """What BlazeFace would say of a face in a square, with some points elsewhere.
+
+    Points are in sides of the square.
+    """
+    usual = {"left": (0.38, 0.48), "right": (0.62, 0.48), "nose": (0.5, 0.6)}
+    usual |= {"mouth": (0.5, 0.71), "ear": (0.2, 0.5), "other_ear": (0.8, 0.5)}
+    (x, y), side = quad[0], float(quad[3, 0] - quad[0, 0])
+    places = np.array(list((usual | points).values())) * side + [x, y]
+    box = np.array([0.17, 0.26, 0.8, 0.91]) * side + [x, y, x, y]
+    return Found(box, 0.9, places)
+
+
+@pytest.mark.parametrize(
+    ("points", "obstacle"),
+    [
+        ({}, ""),
+        ({"nose": (0.2, 0.6)}, "seen from the side"),
+        ({"left": (0.5, 0.48)}, "seen from the side"),
+        ({"mouth": (0.2, 0.2), "nose": (0.5, 0.2)}, "covered or turned away"),
+    ],
+)
+def test_the_second_detector_tells_which_faces_cannot_be_encrypted(
+    astronaut: Tensor,
+    aligned: Aligned,
+    faces: HeldOutFaces,
+    points: dict[str, tuple[float, float]],
+    obstacle: str,
+) -> None:
+    second: Any = Pretended(seen(aligned.quad, **points))
+    (face,) = find_squares(astronaut, faces, (), second)
+    assert face.obstacle == obstacle
+    assert np.abs(face.quad - aligned.quad).max() < 1
+    if obstacle:
+        with pytest.raises(ImageError, match=f"face 0.*{obstacle}"):
+            choose([face], None)
+
+
+def test_what_only_the_second_detector_sees_counts_too(
+    astronaut: Tensor, aligned: Aligned, faces: HeldOutFaces
+) -> None:
+    """The face beside a patch of sky: smaller than what is encrypted."""
+    quad = aligned.quad * 0.2 + [400.0, 10.0]
+    second: Any = Pretended(seen(aligned.quad), seen(quad))
+    first, other = find_squares(astronaut, faces, (), second)
+    assert not first.obstacle and "pixels wide" in other.obstacle
+    with pytest.raises(ImageError, match=r"2 face.*1: x 4.*pixels wide"):
+        choose([first, other], None)
+    covered = quad + [0.0, 3.0]
+    (kept, known) = find_squares(astronaut, faces, [covered], second)
+    assert np.array_equal(known.quad, covered) and not known.obstacle

@@ -1,0 +1,117 @@
+"""BlazeFace, full range: a second detector, of faces that look aside or are small.
+
+Google's network (Bazarevsky et al. 2019; MediaPipe, Apache-2.0) as its npm package
+has it, run by OpenVINO. It reads a square of 192 pixels, so a photograph is searched
+whole and in tiles. It is no judge: nothing is measured with it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from facersa.assets.registry import asset_path
+from facersa.photo.images import resample
+
+SIDE = 192  # pixels of the network's picture
+CELLS = 48  # anchors in a row: one for each square of four pixels
+CLEAR = 0.6  # score: false detections rarely reach it, faces that can be seen do
+OVERLAP = 0.3  # intersection over union from which two boxes are one face
+TILES = (0.5, 1, 2, 4, 8)  # tiles along the longer side; large faces need room
+SMALLEST_TILE = 160  # pixels: in it the network sees faces of about 20
+SHARED = 1 / 3  # of a tile's side, with the next one: no face is cut everywhere
+
+
+class Found(NamedTuple):
+    """A face: box (left, top, right, bottom), score, six points (6, 2), in pixels.
+
+    The points are the eyes, the tip of the nose, the mouth and the ears; of pairs the
+    one to the left in the picture comes first where the face is upright.
+    """
+
+    box: np.ndarray
+    score: float
+    points: np.ndarray
+
+
+class BlazeFace:
+    """The detector; ``network`` maps (1, 192, 192, 3) in [-1, 1] to its two outputs."""
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+        middles = (np.arange(CELLS) + 0.5) / CELLS
+        x, y = np.meshgrid(middles, middles)
+        self._anchors = np.stack([x.ravel(), y.ravel()], 1)[:, None]
+
+    def detect(self, levels: np.ndarray, threshold: float = CLEAR) -> list[Found]:
+        """The faces in a photograph (H, W, 3) uint8 RGB, best first."""
+        from torchvision.ops import nms
+
+        longest = max(levels.shape[:2])
+        found = [
+            face
+            for count in TILES
+            if count <= 1 or longest >= count * SMALLEST_TILE
+            for face in self._search(levels, count, threshold)
+        ]
+        if not found:
+            return []
+        boxes = torch.tensor(np.array([face.box for face in found]))
+        scores = torch.tensor([face.score for face in found], dtype=boxes.dtype)
+        return [found[index] for index in nms(boxes, scores, OVERLAP).tolist()]
+
+    def _search(
+        self, levels: np.ndarray, count: float, threshold: float
+    ) -> list[Found]:
+        """Faces in tiles, about ``count`` of them along the longer side."""
+        height, width = levels.shape[:2]
+        tile = math.ceil(max(height, width) / count)
+        found = []
+        for top in _starts(height, tile):
+            for left in _starts(width, tile):
+                part = levels[top : top + tile, left : left + tile]
+                for box, score, points in self._look(part, tile, threshold):
+                    shift = np.array([left, top])
+                    found.append(Found(box + np.tile(shift, 2), score, points + shift))
+        return found
+
+    def _look(self, part: np.ndarray, tile: int, threshold: float) -> list[Found]:
+        """Faces in one tile, which is filled up with black to a square."""
+        rows, columns = (max(1, round(side * SIDE / tile)) for side in part.shape[:2])
+        square = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
+        small = resample(np.ascontiguousarray(part), (columns, rows), "bilinear")
+        square[:rows, :columns] = small
+        outputs = self.network(square[None].astype(np.float32) / 127.5 - 1)
+        numbers, logits = sorted(outputs.values(), key=lambda value: -value.shape[-1])
+        scores = 1 / (1 + np.exp(-logits[0, :, 0].astype(np.float64).clip(-80, 80)))
+        sure = scores > threshold
+        places = numbers[0, sure].astype(np.float64).reshape(-1, 8, 2) / SIDE
+        centres = places[:, 0] + self._anchors[sure, 0]
+        boxes = np.concatenate(
+            [centres - places[:, 1] / 2, centres + places[:, 1] / 2], 1
+        )
+        points = places[:, 2:] + self._anchors[sure]
+        return [
+            Found(box * tile, float(score), point * tile)
+            for box, score, point in zip(boxes, scores[sure], points, strict=True)
+        ]
+
+
+def _starts(side: int, tile: int) -> list[int]:
+    """Where tiles begin that cover a side, and share some with their neighbours."""
+    if side <= tile:
+        return [0]
+    steps = -(-(side - tile) // int(tile * (1 - SHARED)))
+    return [round(step * (side - tile) / steps) for step in range(steps + 1)]
+
+
+def load_blazeface() -> BlazeFace:
+    """The detector with its pretrained weights, on the CPU."""
+    import openvino as ov
+
+    core = ov.Core()
+    hints = {"PERFORMANCE_HINT": "LATENCY"}
+    return BlazeFace(core.compile_model(str(asset_path("faces.tflite")), "CPU", hints))
