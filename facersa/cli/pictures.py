@@ -37,6 +37,7 @@ What the file carries (--chunk), and what of it is real cryptography:
   open       the code in clear, so that several people can add and remove
              passwords; anybody who has the file can recover the face without one
   none       nothing: only the pixels carry the code
+  honey      what ambiguous was called before
 
 Unless --no-pixels is given, the pixels of the first and the last kind hold the code
 as well: a faint watermark that survives JPEG and a smaller copy; decrypt --from-pixels
@@ -153,7 +154,7 @@ def encrypt(
     code: tuple[str, ...] = (),
     face: tuple[int | str, ...] = (),
     others: Literal["blur", "pixelate", "leave"] | None = None,
-    chunk: Literal["ambiguous", "sealed", "open", "none"] = "ambiguous",
+    chunk: Literal["ambiguous", "sealed", "open", "none", "honey"] = "ambiguous",
     no_pixels: bool = False,
     crop: bool = False,
     keep_detail: bool = False,
@@ -177,6 +178,7 @@ def encrypt(
     from facersa.pipeline import IN_PIXELS
     from facersa.sealing.picture import EncryptedPicture
 
+    chunk = "ambiguous" if chunk == "honey" else chunk
     if crop and keep_detail:
         refuse("the painted face alone has no surroundings to keep", "keep_detail")
     own = [file for file in (weights, generator, bisenet) if file]
