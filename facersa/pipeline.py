@@ -29,6 +29,7 @@ from facersa.generator.parts import load_parser
 from facersa.generator.statistics import WStatistics
 from facersa.inversion.e4e import E4EEncoder
 from facersa.inversion.inverter import Inverter
+from facersa.inversion.kept import KeptInversions
 from facersa.inversion.search import ProjectConfig
 from facersa.judges.bisenet import BiSeNet
 from facersa.photo.align import PhotoFace, choose, find_squares
@@ -187,6 +188,7 @@ class FaceRSA:
         found: Sequence[PhotoFace] | None = None,
         config: ProjectConfig | None = None,
         in_pixels: bool = True,
+        keep: KeptInversions | None = None,
         progress: bool = True,
     ) -> Inversion:
         """Find the face in a photograph and the code that paints it.
@@ -199,6 +201,7 @@ class FaceRSA:
             config: of the search from the encoder's guess; 0 steps leave the guess.
             in_pixels: find a code that the pixels can hold, see ``encrypt``; otherwise
                 one that only a chunk can, a little closer to the photograph.
+            keep: where a code that was found before is taken from, and a new one put.
             progress: show a bar.
 
         Raises:
@@ -208,14 +211,21 @@ class FaceRSA:
         squares = self.find_faces(photo) if found is None else found
         quad = choose(squares, face).quad
         aligned = crop(photo, quad).beside([other.quad for other in squares])
-        prior = self._prior_of(in_pixels)
-        ws = self.inverter.find(
-            aligned.image,
-            config=config or ProjectConfig(),
-            # As a sealed file will hold it, so that the file gives exactly this.
-            rounded=lambda ws: prior.quantise(ws.cpu(), self.statistics).to(ws),
-            progress=progress,
-        )
+        prior, config = self._prior_of(in_pixels), config or ProjectConfig()
+        shape = (1, self.generator.num_ws, self.generator.w_dim)
+        how = f"{config} {prior.to_dict()} {self.statistics.fingerprint()}"
+        key = keep.key(aligned.image, how) if keep else ""
+        ws = keep.get(key, shape) if keep else None
+        if ws is None:
+            ws = self.inverter.find(
+                aligned.image,
+                config=config,
+                # As a sealed file will hold it, so that the file gives exactly this.
+                rounded=lambda ws: prior.quantise(ws.cpu(), self.statistics).to(ws),
+                progress=progress,
+            )
+            if keep:
+                keep.add(key, ws)
         return Inversion(photo, aligned, ws)
 
     def _prior_of(self, in_pixels: bool) -> Prior:

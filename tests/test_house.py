@@ -63,7 +63,7 @@ HOUSE = {
         "calibration",
         "panel",
     ),
-    "inversion": ("search", "trunk", "encoder", "e4e", "inverter"),
+    "inversion": ("search", "trunk", "encoder", "e4e", "inverter", "kept"),
     "sealing": ("prior", "compact", "chunk", "watermark", "pixels", "picture"),
     "pipeline": (),
     "training": (

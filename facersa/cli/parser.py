@@ -56,6 +56,11 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
         "own, sharper, and tell more about the person",
     ),
     "steps": ("N", "most steps of the inversion; 0: encoder's guess  [default: 200]"),
+    "keep_inversion": (
+        "FILE",
+        "take inversions from FILE where it has them, and add new ones: another "
+        "password or cipher then takes seconds. It shows the person",
+    ),
     "ablate steps": ("N", "training steps of each variant"),
     "train steps": ("N", "length of a new run and its schedule  [default: preset's]"),
     "bits": (

@@ -159,6 +159,7 @@ def encrypt(
     crop: bool = False,
     keep_detail: bool = False,
     steps: int | None = None,
+    keep_inversion: str | None = None,
     bits: int | None = None,
     cipher: str | None = None,
     weights: str | None = None,
@@ -174,7 +175,9 @@ def encrypt(
     --password-file, --code or the variable FACERSA_PASSWORD gives it. All chosen faces
     get the same; for another one encrypt the output again.
     """
-    from facersa.files import read_file, write_atomic
+    from facersa.files import check_output, read_file, write_atomic
+    from facersa.inversion.kept import KeptInversions
+    from facersa.inversion.search import project_config
     from facersa.pipeline import IN_PIXELS
     from facersa.sealing.picture import EncryptedPicture
 
@@ -182,7 +185,12 @@ def encrypt(
     if crop and keep_detail:
         refuse("the painted face alone has no surroundings to keep", "keep_detail")
     own = [file for file in (weights, generator, bisenet) if file]
-    path = check_png(output, photo, *own, *password_file)
+    own += [photo, *password_file]
+    keep = None
+    if keep_inversion:
+        keep = KeptInversions(check_output(keep_inversion, *own))
+        own.append(keep_inversion)
+    path = check_png(output, *own)
     picture = EncryptedPicture.read(read_file(photo), name=photo)
     alone = len(picture.faces) == 1 and not face
     if alone:
@@ -209,7 +217,8 @@ def encrypt(
         source = picture.photo
         if others in ("blur", "pixelate"):
             picture = _hide(picture, [found[n].box for n in rest], others)
-        picture = _encrypt_faces(engine, source, found, numbers, steps, picture, **how)
+        search: dict[str, Any] = {"config": project_config(steps), "keep": keep}
+        picture = _encrypt_faces(engine, source, found, numbers, search, picture, **how)
         ciphers = [cipher or "rotation"]
     else:
         _refuse_settings(photo, chunk)
@@ -283,7 +292,9 @@ def _join(numbers: Sequence[int]) -> str:
 
 def _refuse_settings(photo: str, chunk: str) -> None:
     """An encrypted face keeps the settings it was encrypted with."""
-    settings = "bits steps cipher layers kappa crop keep_detail no_pixels"
+    settings = (
+        "bits steps keep_inversion cipher layers kappa crop keep_detail no_pixels"
+    )
     refuse(
         f"{photo} is an encrypted picture and keeps its settings; encrypt the "
         "photograph anew to change them, or choose a further face with --face",
@@ -319,7 +330,7 @@ def _encrypt_faces(
     photo: Tensor,
     found: Sequence[PhotoFace],
     numbers: Sequence[int],
-    steps: int | None,
+    search: dict[str, Any],
     picture: EncryptedPicture,
     **how: Any,
 ) -> EncryptedPicture:
@@ -327,8 +338,6 @@ def _encrypt_faces(
 
     All are inverted from ``photo``, as they were before others were changed.
     """
-    from facersa.inversion.search import project_config
-
     several = len(numbers) + len(picture.faces) > 1
     for number in numbers:
         if len(numbers) > 1:
@@ -337,8 +346,8 @@ def _encrypt_faces(
             photo,
             face=number,
             found=found,
-            config=project_config(steps),
             in_pixels=how["in_pixels"],
+            **search,
         )
         encrypted = engine.encrypt(inversion, beside=picture, **how)
         picture = encrypted.picture

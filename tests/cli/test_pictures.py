@@ -300,6 +300,30 @@ def test_a_face_that_cannot_be_encrypted_is_not_left_in_silence(
     assert len(found) == 1 and found[0].box[0] < 300
 
 
+def test_a_kept_inversion_serves_another_password_and_cipher(
+    photo: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, one, two = (tmp_path / name for name in ("kept", "1.png", "2.png"))
+    how = ("--steps", 1, "--keep-inversion", kept)
+    assert run("encrypt", photo, "-o", one, "--password", "a", *how) == 0
+    assert kept.stat().st_mode & 0o077 == 0
+
+    def search(*_: object, **__: object) -> None:
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr("facersa.inversion.inverter.Inverter.find", search)
+    how = (*how, "--cipher", "ring")
+    assert run("encrypt", photo, "-o", two, "--password", "b", *how) == 0
+    codes = []
+    for path, password in ((one, "a"), (two, "b")):
+        back = tmp_path / "back.png"
+        assert run("decrypt", path, "-o", back, "--password", password) == 0
+        codes.append(load_image(back))
+    assert psnr(codes[0], codes[1]).item() > 40
+    with pytest.raises(AssertionError, match="searched again"):
+        run("encrypt", photo, "-o", one, "--password", "a", *how[2:], "--steps", 2)
+
+
 def test_a_sealed_face_opens_beside_one_that_was_encrypted_later(
     pair: Path, tmp_path: Path, run: Run, capfd: Capture
 ) -> None:
