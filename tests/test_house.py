@@ -81,6 +81,8 @@ HOUSE = {
         "localisation",
         "inversions",
         "robustness",
+        "guesses",
+        "rows",
         "ablation",
     ),
     "figures": (
@@ -92,7 +94,7 @@ HOUSE = {
         "explore",
         "curves",
     ),
-    "cli": ("parser", "pictures", "measure", "train", "demo"),
+    "cli": ("parser", "pictures", "measure", "attack", "train", "demo"),
     "__main__": (),
 }
 ORDER = [
