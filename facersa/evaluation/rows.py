@@ -19,7 +19,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.cipher.base import Cipher
-from facersa.cipher.catalogue import label
 from facersa.cipher.password import Password
 from facersa.errors import FaceRSAError
 from facersa.evaluation.attacks import copy_row
@@ -189,8 +188,8 @@ def copied_rows(
                 values[f"{name}: read", f"row {row}", "correlation", None] = of_people
     what = "generated people" if inversions is None else "photographs"
     settings = {"n": count, "psi": psi, "choosing": CHOOSING}
-    cipher_of = label(engines[0].cipher())
-    start = head("rows", cipher=cipher_of, pictures=what, settings=settings, seed=seed)
+    name = engines[0].cipher().name
+    start = head("rows", cipher=name, pictures=what, settings=settings, seed=seed)
     return start | {"copies": chosen, "rows": rows(values)}
 
 
