@@ -20,7 +20,7 @@ from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics
 
 MEASURED = range(0, 10_000)  # figures at the end of a training; pictures of the book
-EVALUATED = range(10_000, 900_000)  # ``evaluate``, ``localise`` and ``ablate``
+EVALUATED = range(10_000, 900_000)  # ``evaluate``, ``attack``, ``localise``, ``ablate``
 FITTED = range(900_000, 1_000_000)  # the table of the compact code
 TRAINED = range(1_000_000, 7_000_000)  # pools of training; first of all, the parser's
 CALIBRATED = range(7_000_000, 8_000_000)  # strangers who set the scales of the judges

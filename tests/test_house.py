@@ -90,6 +90,8 @@ HOUSE = {
         "localisation",
         "inversions",
         "robustness",
+        "guesses",
+        "rows",
         "ablation",
     ),
     "figures": (
@@ -101,7 +103,7 @@ HOUSE = {
         "explore",
         "curves",
     ),
-    "cli": ("parser", "pictures", "measure", "train", "demo"),
+    "cli": ("parser", "pictures", "measure", "attack", "train", "demo"),
     "__main__": (),
 }
 ORDER = [

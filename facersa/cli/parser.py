@@ -91,6 +91,26 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "inversion": (None, "measure inversions instead; minutes a picture"),
     "photo": ("FILE", "a photograph, in place of generated people; repeatable"),
     "n": ("N", "number of generated people"),
+    "attack n": ("N", "number of generated people  [default: 200, rows: 70]"),
+    "attack steps": (
+        "N",
+        "most steps of each inversion; 0: the encoder's guess; 200 take minutes",
+    ),
+    "attack photo": (
+        "FILE",
+        "a photograph: one more right guess; rows: in place of people; repeatable",
+    ),
+    "attack layers": (
+        "A-B",
+        "rows that the rotation edits; repeatable, for a table  [default: 3-8]",
+    ),
+    "attack stratum": (
+        None,
+        "generated people: one w in all rows, or rows of two people; repeatable  "
+        "[default: both, guesses: W]",
+    ),
+    "guesses": ("N", "wrong passwords for each person"),
+    "codes": ("DIR", "folder that keeps inversions: a stopped run goes on from there"),
     "people": ("N", "number of generated people"),
     "psi": ("X", "truncation of generated people: 0.7, 0.85 or 1"),
     "stratum": (None, "generated people: one w in all rows, or rows of two people"),
@@ -175,7 +195,7 @@ def command(name: str, *arguments: str, epilog: str | None = None) -> Callable[[
         for key, parameter in reversed([*signature(function).parameters.items()]):
             hint, default = hints[key], parameter.default
             kind: Any = CHECKS.get(key) or (get_args(hint) or (hint,))[0]
-            for choices in (hint, *get_args(hint)):
+            for choices in (hint, kind):
                 if get_origin(choices) is Literal:
                     kind = click.Choice(get_args(choices))
             required = default is parameter.empty

@@ -8,26 +8,26 @@ import torch
 from torch import Tensor
 
 
-def copy_row(ws: Tensor, layers: Sequence[int], source: int) -> Tensor:
-    """Copy one unedited row over the edited ones: no password needed.
+def copy_row(ws: Tensor, layers: Sequence[int], *sources: int) -> Tensor:
+    """Copy an unedited row, or the mean of several, over the edited ones.
 
-    Rows of one person's code resemble each other; in W they are equal. So
-    whoever holds an edited *code* in clear recovers the person, approximately
-    for codes of photographs and exactly for codes in W. It works against the
-    paper's setting too, where the edited code travels.
+    No password is needed. Rows of one person's code resemble each other; in W they are
+    equal. So whoever holds an edited *code* in clear recovers the person, approximately
+    for codes of photographs and exactly for codes in W. It works against the paper's
+    setting too, where the edited code travels.
 
     Args:
         ws: (B, rows, D) edited codes.
         layers: the rows that were edited.
-        source: a row that was not.
+        sources: rows that were not.
 
     Raises:
-        ValueError: ``source`` is an edited row.
+        ValueError: one of ``sources`` is an edited row.
     """
-    if source in layers:
-        raise ValueError(f"row {source} is edited; copy from another one.")
+    if edited := set(sources) & set(layers):
+        raise ValueError(f"row {min(edited)} is edited; copy from another one.")
     forged = ws.clone()
-    forged[:, list(layers)] = ws[:, source : source + 1]
+    forged[:, list(layers)] = ws[:, list(sources)].mean(1, keepdim=True)
     return forged
 
 

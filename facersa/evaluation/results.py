@@ -114,6 +114,7 @@ def value(
     )
 
 
+BOTH = ("id", "leverage", "same_person", "rank1")  # shown by the training judge too
 # Another metric of the same pair and judge says as much in a better unit.
 BETTER = {
     "id_raw": "id",
@@ -137,7 +138,7 @@ def table(result: Mapping[str, Any]) -> str:
         columns: dict[tuple[str, str | None], dict[str, str]] = {}
         for row in entries.values():
             better = (name, row.pair, BETTER.get(row.metric), row.judge)
-            other = row.judge == "train" and row.metric not in ("id", "leverage")
+            other = row.judge == "train" and row.metric not in BOTH
             if row.property == name and better not in entries and not other:
                 columns.setdefault((row.metric, row.judge), {})[row.pair] = (
                     f"{row.mean:.3g} ± {(row.high - row.low) / 2:.1g}" if row.n else "-"

@@ -55,7 +55,7 @@ from facersa.judges import bisenet
 from facersa.judges.calibration import load_calibrations
 from facersa.photo import images
 from facersa.photo.images import PNG_SIGNATURE
-from facersa.sealing import honey
+from facersa.sealing import prior
 from facersa.sealing.chunk import CHUNK, HEAD, Sealed, unseal_all
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.picture import EncryptedPicture, place
@@ -123,8 +123,8 @@ def edit(sealed: Sealed) -> None:
             cipher(torch.zeros(1, ROWS, 2), code)
     if sealed.mode == "open":
         sealed.code()
-    elif isinstance(sealed.prior, honey.HoneyPrior) and sealed.shape[1] == 2:
-        with mock.patch.object(honey, "_quantiles", lambda weight, scale: NORMAL):
+    elif isinstance(sealed.prior, prior.NormalPrior) and sealed.shape[1] == 2:
+        with mock.patch.object(prior, "_quantiles", lambda weight, scale: NORMAL):
             sealed.prior.from_bytes(sealed.payload, TINY)
 
 

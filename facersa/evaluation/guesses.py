@@ -1,0 +1,396 @@
+"""Telling the right password from wrong ones: what a file without a tag still shows.
+
+A wrong password gives a draw from the prior and the right one the code of a person.
+Where inversions are not draws from the prior, a program tells the two apart from the
+code alone. Fitting a prior to inversions makes that harder. But no prior helps against
+the picture: decode a guess, encrypt it again under the guess, paint, and compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm import tqdm
+
+from facersa.cipher.catalogue import describe
+from facersa.cipher.password import Password, new_salt
+from facersa.errors import FaceRSAError
+from facersa.evaluation.results import Key, head, rows
+from facersa.files import write_atomic
+from facersa.generator.openvino import PREVIEW
+from facersa.generator.statistics import WStatistics, cosine_basis
+from facersa.inversion.search import ProjectConfig
+from facersa.people import Stratum, people
+from facersa.photo.images import from_uint8, resize, to_uint8
+from facersa.pipeline import FaceRSA
+from facersa.sealing.chunk import Prior, conceal
+from facersa.sealing.compact import CompactCode
+from facersa.sealing.prior import NormalPrior
+
+FOLDS = 5  # of people, one of which is tested by what was trained on the others
+TRAINED = 8  # wrong guesses of each person for training; all are for testing
+AXES = 20  # principal axes of right codes that the classifier looks along
+REPAINTED, REPAINTS = 6, 20  # people whose guesses are painted, and so many of them
+FALSE = (0.0, *torch.logspace(-4, 0, 49, dtype=torch.float64).tolist())  # of the ROC
+Score = Callable[[Tensor], Tensor]
+Fit = Callable[[Tensor, Tensor], Score]
+
+
+def placed(right: Tensor, wrong: Tensor) -> Tensor:
+    """For each score in ``right`` (n,) the share of scores in ``wrong`` (m,) below it.
+
+    Ties count half. The mean is the area under the ROC curve (AUC); 1 less a value is
+    the false positive rate (FPR) at which this one is accepted.
+    """
+    ranked = wrong.sort().values
+    below = torch.searchsorted(ranked, right.contiguous())
+    up_to = torch.searchsorted(ranked, right.contiguous(), right=True)
+    return (below + up_to) / (2 * len(ranked))
+
+
+def roc(places: Tensor) -> list[float]:
+    """True positive rate at each FPR in ``FALSE``, from the values of ``placed``."""
+    return [round(float((1 - places <= f + 1e-9).double().mean()), 4) for f in FALSE]
+
+
+def cross_validated(right: Tensor, wrong: Tensor, fit: Fit) -> Tensor:
+    """``placed`` values (n,) of people who were not trained on.
+
+    Args:
+        right: (n, F) features of the right guess for each person.
+        wrong: (n, G, F) of wrong guesses.
+        fit: takes (m, F) right and (k, F) wrong ones, returns the score.
+    """
+    places = torch.empty(len(right), dtype=torch.float64)
+    for fold in range(FOLDS):
+        tested = torch.arange(len(right)) % FOLDS == fold
+        score = fit(right[~tested], wrong[~tested, :TRAINED].flatten(0, 1))
+        others = score(wrong[tested].flatten(0, 1))
+        places[tested] = placed(score(right[tested]), others).double()
+    return places
+
+
+def linear(right: Tensor, wrong: Tensor) -> Score:
+    """Ridge regression to 1 and -1 on standardised features; both sides weigh alike."""
+    x = torch.cat([right, wrong]).double()
+    mean, spread = (right.mean(0) + wrong.mean(0)).double() / 2, x.std(0) + 1e-9
+    labels = torch.cat([torch.ones(len(right)), -torch.ones(len(wrong))]).double()
+    weights = torch.where(labels > 0, 0.5 / len(right), 0.5 / len(wrong)).sqrt()
+    x = weights[:, None] * (x - mean) / spread
+    kernel = x @ x.T
+    kernel += 0.1 * kernel.diagonal().sum() / len(x) * torch.eye(len(x))
+    direction = x.T @ torch.linalg.solve(kernel, weights * labels) / spread
+    return lambda tested: (tested.double() - mean) @ direction
+
+
+def classifier(right: Tensor, wrong: Tensor) -> Score:
+    """``linear`` on coefficients, their squares, and on how right codes lie together.
+
+    Half of the right ones give their principal axes; the other half, with its energy
+    along each axis and off all of them, trains.
+    """
+    half, right = right[::2], right[1::2]
+    mean = half.mean(0)
+    axes = torch.linalg.svd(half - mean, full_matrices=False).Vh[:AXES]
+
+    def features(x: Tensor) -> Tensor:
+        along = (x - mean) @ axes.T
+        rest = ((x - mean).square().sum(1) - along.square().sum(1)).clamp(min=1e-9)
+        lengths = torch.stack([rest, x.square().sum(1)], 1).log()
+        return torch.cat([x, x.square(), along.square(), lengths], 1)
+
+    score = linear(features(right), features(wrong))
+    return lambda tested: score(features(tested))
+
+
+def refits(x: Tensor) -> dict[str, Callable[[int], Tensor]]:
+    """Priors of ever more parameters fitted to codes (m, F): each draws so many.
+
+    Mean and width of each coefficient; also a random scale for each person (lognormal);
+    also correlations (principal axes, the rest independent) and quantiles.
+    """
+    random = torch.Generator().manual_seed(0)
+    mean, width = x.mean(0), x.std(0) + 1e-6
+    z = (x - mean) / width
+    scales = z.square().mean(1).sqrt().log()
+    axes = torch.linalg.svd(z, full_matrices=False)
+    rank = min(len(axes.S), max(1, len(x) // 4))
+    loads = (axes.S[:rank, None] * axes.Vh[:rank]) / (len(x) - 1) ** 0.5
+    rest = (1 - loads.square().sum(0)).clamp(min=1e-6).sqrt()
+    ranked = x.sort(0).values
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random)
+
+    def scaled(count: int) -> Tensor:
+        return (scales.mean() + scales.std() * normal(count, 1)).exp()
+
+    def correlated(count: int) -> Tensor:
+        drawn = normal(count, rank) @ loads + rest * normal(count, len(mean))
+        order = (scaled(count) * drawn).argsort(0).argsort(0)
+        place = (order + 0.5) / count * (len(x) - 1)
+        low = place.long().clamp(max=len(x) - 2)
+        return ranked.gather(0, low).lerp(ranked.gather(0, low + 1), place - low)
+
+    return {
+        "mean and width": lambda n: mean + width * normal(n, len(mean)),
+        "a scale too": lambda n: mean + width * scaled(n) * normal(n, len(mean)),
+        "correlations too": correlated,
+    }
+
+
+def inverted(
+    engine: FaceRSA,
+    codes: Tensor,
+    config: ProjectConfig,
+    prior: Prior,
+    path: Path | None,
+    progress: bool,
+) -> Tensor:
+    """What an inversion makes of the pictures of codes (n, rows, D): other such codes.
+
+    With a ``path`` each is written there, and those that it holds are not made again.
+    """
+    shape = 0, engine.generator.num_ws, engine.generator.w_dim
+    done = load_file(path)["codes"] if path and path.exists() else torch.empty(shape)
+
+    def rounded(ws: Tensor) -> Tensor:
+        return prior.quantise(ws.cpu(), engine.statistics).to(ws)
+
+    left = range(len(done), len(codes))
+    for index in tqdm(left, desc="invert", disable=not progress):
+        found = engine.inverter.find(
+            from_uint8(to_uint8(engine.renderer.full(codes[index : index + 1]))),
+            config=config,
+            rounded=rounded if config.steps else None,
+            progress=False,
+        )
+        done = torch.cat([done, found])
+        if path is not None:
+            write_atomic(path, save({"codes": done.contiguous()}))
+    return done[: len(codes)]
+
+
+def levels_apart(engine: FaceRSA, picture: Tensor, edited: Tensor) -> Tensor:
+    """Grey levels (k,), 0 to 255, from a picture to what codes (k, rows, D) paint."""
+    previews = torch.cat(
+        [x.clamp(-1, 1) for x in engine.renderer.stream(edited, PREVIEW)]
+    )
+    return 127.5 * (previews - resize(picture, previews.shape[-1])).abs().mean(
+        (1, 2, 3)
+    )
+
+
+def repainted(
+    engine: FaceRSA, prior: Prior, codes: Tensor, guesses: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Seal codes (n, rows, D), guess, encrypt the guess again, and compare pictures.
+
+    Returns:
+        ``levels_apart`` of right guesses (n,) and of wrong passwords (n * guesses,),
+        and the codes that these gave (n * guesses, rows, D).
+    """
+    cipher, stats, levels, wrong = engine.cipher(), engine.statistics, [], []
+    for person, ws in enumerate(codes.split(1)):
+        first = (guesses + 1) * (person + 1000 * seed)
+        tried = [
+            Password.random(cipher.num_bits, seed=first + k) for k in range(1 + guesses)
+        ]
+        sealed = conceal(
+            ws,
+            tried[0],
+            salt=new_salt(),
+            params=describe(cipher),
+            geometry={},
+            prior=prior,
+            statistics=stats,
+        )
+        picture = from_uint8(to_uint8(engine.renderer.full(cipher(ws, tried[0].code))))
+        decoded = [sealed.person(guess, statistics=stats) for guess in tried]
+        again = torch.cat([cipher(found, used.code) for found, used in decoded])
+        levels.append(levels_apart(engine, picture, again))
+        wrong += [found for found, _ in decoded[1:]]
+    gaps = torch.stack(levels)
+    return gaps[:, 0], gaps[:, 1:].flatten(), torch.cat(wrong)
+
+
+@dataclass
+class Distinguishers:
+    """Each way to tell guesses apart by their codes, and what it found.
+
+    All look at the F coefficients that a table of bits stores, for the judges see no
+    others.
+
+    Attributes:
+        table: of bits.
+        values: figures so far.
+        curves: true positive rates at ``FALSE``, by property and pair.
+    """
+
+    table: CompactCode
+    values: dict[Key, Sequence[float]] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+
+    def coefficients(self, ws: Tensor, statistics: WStatistics) -> Tensor:
+        """Codes (n, rows, D) to (n, F), in deviations of the table."""
+        x = cosine_basis(ws.shape[1]) @ statistics.whiten(ws.cpu()) / self.table.widths
+        return x[:, self.table.depths > 0].float()
+
+    def codes(self, x: Tensor, statistics: WStatistics) -> Tensor:
+        """The inverse of ``coefficients``, the others being 0."""
+        depths = self.table.depths
+        all_of_them = torch.zeros(len(x), *depths.shape, dtype=torch.float64)
+        all_of_them[:, depths > 0] = x.double()
+        z = cosine_basis(len(depths)).T @ (all_of_them * self.table.widths)
+        return statistics.unwhiten(z).float()
+
+    def ways(self) -> Mapping[str, tuple[Score, Fit]]:
+        """What each looks at in coefficients (n, F), and how that is scored."""
+        return {
+            "mean square": (lambda x: x.square().mean(1, keepdim=True).log(), linear),
+            "agreement of rows": (self._agreement, linear),
+            "classifier": (lambda x: x, classifier),
+        }
+
+    def _agreement(self, x: Tensor) -> Tensor:
+        """Share of the energy that the mean row holds, (n, 1), as a logarithm."""
+        shared = int((self.table.depths[0] > 0).sum())
+        energy = x.square()
+        return (energy[:, :shared].sum(1) / energy.sum(1)).log()[:, None]
+
+    def note(self, name: str, pair: str, places: Tensor) -> None:
+        """Keep ``placed`` values of one distinguisher as AUC and ROC."""
+        self.values[name, pair, "auc", None] = places.tolist()
+        self.curves[f"{name}, {pair}"] = roc(places)
+
+    def compare(self, name: str, right: Tensor, wrong: Tensor) -> None:
+        """Features (n, F) of right guesses and (n, G, F) of wrong ones, all ways."""
+        for pair, (view, fit) in self.ways().items():
+            seen = view(wrong.flatten(0, 1)).unflatten(0, wrong.shape[:2])
+            self.note(name, pair, cross_validated(view(right), seen, fit))
+
+    def transfer(self, name: str, right: Tensor, wrong: Tensor, tested: Tensor) -> None:
+        """Trained on all people, test other right guesses (m, F): photographs."""
+        for pair, (view, fit) in self.ways().items():
+            score = fit(view(right), view(wrong[:, :TRAINED].flatten(0, 1)))
+            others = score(view(wrong[:, TRAINED:].flatten(0, 1)))
+            self.note(name, f"{pair}, photographs", placed(score(view(tested)), others))
+
+
+def told_apart(
+    engine: FaceRSA,
+    config: ProjectConfig,
+    *,
+    n: int = 200,
+    guesses: int = 50,
+    seed: int = 0,
+    psi: float = 0.85,
+    stratum: Stratum = "W",
+    photographs: Tensor | None = None,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Separate right guesses from wrong ones by several distinguishers.
+
+    Args:
+        engine: its generator is MobileStyleGAN.
+        config: of the inversions, as ``encrypt`` makes them.
+        n: generated people, at least 10; distinguishers are cross-validated.
+        guesses: wrong ones for each person, more than ``TRAINED``: uniform bits,
+            decoded, which is what a stream cipher under a wrong key gives.
+        seed: draws people and guesses.
+        psi: truncation of the people.
+        stratum: of the people.
+        photographs: (m, rows, D) codes of photographs, tested by what all generated
+            people trained.
+        folder: keeps the inversions, so that a stopped run can go on.
+        progress: show bars.
+
+    Returns:
+        A result, see ``results``. "property" is the prior that ships (compact: pixels
+        and default files; 16 bits: files without pixels), or one fitted to every other
+        person and tested on the rest. "pair" is the distinguisher; "wrong passwords"
+        separates those from uniform bits by the mean square. "auc" is its area, and
+        "roc" has the true positive rates at the false positive rates "false".
+
+    Raises:
+        FaceRSAError: too few people or guesses.
+    """
+    if n < 4 * FOLDS or guesses <= TRAINED:
+        raise FaceRSAError(
+            f"expected {4 * FOLDS} people and {TRAINED + 1} guesses or more, got {n} "
+            f"and {guesses}; ask for more."
+        )
+    table, stats = CompactCode.load(), engine.statistics
+    told = Distinguishers(table)
+    codes = people(engine.generator, stratum, psi, n, seed)
+    random = np.random.default_rng(seed)
+    shipped: dict[str, Prior] = {"compact": table}
+    shipped["16 bits"] = NormalPrior.of_rows(engine.generator.num_ws)
+    for name, prior in shipped.items():
+        path = None
+        if folder is not None:
+            kind = name if config.steps else "both"
+            people_of = f"{stratum}_psi{psi}_seed{seed}_steps{config.steps}"
+            path = folder / f"{kind}_{people_of}.safetensors"
+        found = inverted(engine, codes, config, prior, path, progress)
+        sealed = prior.quantise(found, stats)
+        size = prior.payload_bytes(*sealed.shape[1:])
+        drawn = (
+            prior.from_bytes(random.bytes(size), stats)[0] for _ in range(n * guesses)
+        )
+        right = told.coefficients(sealed, stats)
+        wrong = torch.cat([told.coefficients(ws[None], stats) for ws in drawn])
+        told.compare(name, right, wrong.unflatten(0, (n, guesses)))
+        if photographs is not None:
+            tested = told.coefficients(prior.quantise(photographs, stats), stats)
+            told.transfer(name, right, wrong.unflatten(0, (n, guesses)), tested)
+        tries = min(guesses, REPAINTS)
+        near, far, keyed = repainted(engine, prior, sealed[:REPAINTED], tries, seed)
+        told.note(name, "repainting", placed(-near, -far))
+        really = told.coefficients(keyed, stats)
+        places = placed(really.square().mean(1), wrong.square().mean(1))
+        told.note(name, "wrong passwords", places)
+        for kind, x in {
+            "right": right,
+            "wrong": wrong,
+            "wrong passwords": really,
+        }.items():
+            squares = x.square().mean(1).tolist()
+            told.values[name, kind, "mean_square", None] = squares
+        for kind, levels in {"right": near, "wrong passwords": far}.items():
+            told.values[name, kind, "grey_levels", None] = levels.tolist()
+    _fitted(engine, told, told.coefficients(found, stats), guesses)
+    settings: dict[str, Any] = {"n": n, "guesses": guesses, "repainted": REPAINTED}
+    settings |= {"psi": psi, "stratum": stratum, "steps": config.steps}
+    start = head("guesses", pictures="generated people", settings=settings, seed=seed)
+    curves = {"false": [round(f, 6) for f in FALSE], "true": told.curves}
+    return start | {"rows": rows(told.values), "roc": curves}
+
+
+def _fitted(engine: FaceRSA, told: Distinguishers, x: Tensor, guesses: int) -> None:
+    """``refits`` of every other one of coefficients (n, F), tested on the rest."""
+    tested, cipher = x[1::2], engine.cipher()
+    for name, draw in refits(x[::2]).items():
+        wrong = draw(len(tested) * guesses).unflatten(0, (len(tested), guesses))
+        told.compare(f"fitted: {name}", tested, wrong)
+    near, far = [], []
+    keys = [Password.random(cipher.num_bits, seed=k).code for k in range(1 + REPAINTS)]
+    for one, others in zip(tested[:REPAINTED], wrong, strict=False):
+        tried = torch.cat([one[None], others[:REPAINTS]])
+        codes = told.codes(tried, engine.statistics)
+        edited = cipher(codes, torch.cat(keys[: len(codes)]))
+        picture = from_uint8(to_uint8(engine.renderer.full(edited[:1])))
+        levels = levels_apart(engine, picture, edited)
+        near.append(levels[:1])
+        far.append(levels[1:])
+    told.note(
+        f"fitted: {name}", "repainting", placed(-torch.cat(near), -torch.cat(far))
+    )

@@ -1,0 +1,66 @@
+"""Tests of the command in ``cli/attack.py``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from facersa.evaluation.guesses import FALSE
+from facersa.evaluation.results import value
+
+Run = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rows", "--guesses", 9], "makes no guesses; leave out --guesses"),
+        (["guesses", "--layers", "3-8"], "changes no rows; leave out --layers"),
+        (["force"], "'force' is not one of 'guesses', 'rows'"),
+        (["rows", "--stratum", "X"], "'X' is not one of 'W', 'row-mixed'"),
+        (["rows", "--json", "no/such/file.json"], "the folder no/such does not exist"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    arguments: list[str], message: str, capsys: Capture, run: Run
+) -> None:
+    assert run("attack", *arguments) != 0
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_rows_are_copied_over_edited_ones(
+    tmp_path: Path, capsys: Capture, run: Run
+) -> None:
+    path = tmp_path / "rows.json"
+    chosen = ("--stratum", "W", "--layers", "3-8", "--layers", "5-8")
+    assert run("attack", "rows", "--n", 2, *chosen, "--json", path) == 0
+    result = json.loads(path.read_text())
+    for layers in ("3-8, W", "5-8, W"):
+        exact = value(result, layers, "from the code", "id", "heldout")
+        assert exact.mean == pytest.approx(1, abs=1e-4)
+        assert value(result, layers, "encrypted", "rank1", "train").n == 2
+        assert value(result, f"{layers}: read", "row 2", "correlation").mean > 0.2
+    assert set(result["copies"]) >= {"3-8, W, from pixels", "5-8, W, from the code"}
+    assert "from pixels" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_guesses_are_told_apart(tmp_path: Path, run: Run, photo: Path) -> None:
+    path, how = tmp_path / "guesses.json", ("--n", 20, "--guesses", 9)
+    arguments = (*how, "--photo", photo, "--codes", tmp_path, "--json", path)
+    assert run("attack", "guesses", *arguments) == 0
+    result = json.loads(path.read_text())
+    for name in ("compact", "16 bits"):
+        for pair in ("mean square", "classifier", "repainting"):
+            assert value(result, name, pair, "auc").mean > 0.95
+        assert value(result, name, "wrong passwords", "auc").n > 9
+        assert value(result, name, "mean square, photographs", "auc").n == 1
+    curves = result["roc"]["true"]
+    assert all(len(curve) == len(FALSE) for curve in curves.values())
+    assert value(result, "fitted: correlations too", "repainting", "auc").mean > 0.95
+    assert (tmp_path / "both_W_psi0.85_seed0_steps0.safetensors").exists()
