@@ -72,7 +72,7 @@ IMAGE = torch.zeros(1, 3, 8, 8)
 ROWS = 16  # of the shipped generator's codes
 TABLE = CompactCode.load()
 COMPACT_BYTES = TABLE.payload_bytes(ROWS, 512)
-NORMAL = ndtri((np.arange(honey.LEVELS) + 0.5) / honey.LEVELS)
+NORMAL = ndtri((np.arange(prior.LEVELS) + 0.5) / prior.LEVELS)
 FOLDER = tempfile.TemporaryDirectory(prefix="facersa-fuzz-")
 
 
