@@ -150,7 +150,7 @@ def picture(data: bytes) -> None:
 def chunk(data: bytes) -> None:
     """Chunks of a PNG: for each a head of seven bytes and JSON; the rest is made."""
     png = bytearray(PNG_SIGNATURE)
-    for number, part in enumerate(data.split(b"\xff\xff", 63)):
+    for number, part in enumerate(data.split(b"\xff\xff", 7)):
         head, (text, _, given) = part[:7].ljust(7, b"\0"), part[7:].partition(b"\0")
         version, mode, rows, size, length, same = struct.unpack(">BBBHBB", head)
         payload = bytes(COMPACT_BYTES if b"compact" in text else 2 * rows * size + 1)
