@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,21 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> 
     assert not proof.exists()
     torch.load(path, weights_only=False)  # the file does attack a careless reader
     assert proof.exists()
+
+
+def test_a_compressed_file_is_not_unpacked(tmp_path: Path) -> None:
+    """PyTorch stores numbers as they are; packed zeros become a thousand times more."""
+    plain, packed = tmp_path / "plain.pt", tmp_path / "packed.pt"
+    torch.save({"g_ema": {"a": torch.zeros(10**6)}}, plain)
+    with (
+        zipfile.ZipFile(plain) as source,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    assert packed.stat().st_size < plain.stat().st_size / 100
+    with pytest.raises(CheckpointError, match="unpacks to 4"):
+        read_torch_file(packed)
 
 
 def test_a_namespace_is_trusted_only_while_reading(tmp_path: Path) -> None:
