@@ -13,6 +13,7 @@ import pickle
 import pickletools
 import re
 import xml.etree.ElementTree as ET
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
             f"{path} is not a file; give the path of a PyTorch checkpoint."
         )
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+            if size > path.stat().st_size:
+                raise ValueError(f"it unpacks to {size} bytes, more than it has")
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise nearly anything

@@ -151,15 +151,14 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def work_folder() -> Iterator[Path]:
-    """An empty folder in the cache; others wait until its owner is done with it.
+def work_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder in the cache ``folder``; others wait until its owner is done.
 
     It is removed at the end, and so are those whose owners were killed.
 
     Raises:
         OSError: the cache is not writable, or the disk is full.
     """
-    folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         for stale in folder.glob(f"{WORK}*"):  # its owner held the lock, and is gone
@@ -209,7 +208,7 @@ def fetch(package: Package, *, progress: bool = True) -> None:
     """
     folder = cache_folder()
     try:
-        with work_folder() as work:
+        with work_folder(folder) as work:
             missing = {
                 name: asset
                 for name, asset in ASSETS.items()

@@ -104,7 +104,7 @@ class Renderer:
             digest.update(tensor.numpy().tobytes())
         folder = cache_folder() / f"openvino-{digest.hexdigest()[:16]}"
         try:
-            with work_folder() as work:
+            with work_folder(cache_folder()) as work:
                 if not folder.exists():
                     self._save_full(work / "network")
                     os.replace(work / "network", folder)

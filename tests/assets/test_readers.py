@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load
+from torch import Tensor
 
 from facersa.assets import readers
 from facersa.assets.readers import read_torch_file, tensors_under
@@ -105,8 +107,10 @@ def test_lpips_kernels_are_turned_to_torch_layout() -> None:
     assert out["features.3.weight"].shape == (4, 2, 3, 5)
     assert out["features.3.weight"][1, 0, 2, 4] == trunk["Conv_1"]["kernel"][2, 4, 0, 1]
     assert out["lin4.weight"].shape == (1, 6, 1, 1)
-    with pytest.raises(AssetError, match="expected an LPIPS checkpoint"):
-        readers.lpips_trunk(pickle.dumps({"Other": {}}))
+    trunk["Conv_1"]["kernel"] = np.ones(3)
+    for other in ({"Other": {}}, checkpoint, {"AlexNet_0": []}, 3):
+        with pytest.raises(AssetError, match="expected an LPIPS checkpoint"):
+            readers.lpips_trunk(pickle.dumps(other))
 
 
 IR = b"""<net><layers>
@@ -134,6 +138,41 @@ def test_openvino_constants_are_found_through_the_graph() -> None:
         net.constant_of("Gemm_2")
     with pytest.raises(AssetError, match="a constant of shape"):
         net.upstream_constant("Gemm_1", (5,))
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b"</net>", b""),
+        (b'id="1"', b""),
+        (b'name="w"', b""),
+        (b'type="Const"', b""),
+        (b'element_type="f32"', b""),
+        (b'shape="2, 2"', b'shape="3"'),
+        (b'offset="4"', b'offset="-4"'),
+        (b'size="16"', b'size="many"'),
+        (b'size="16"', b'size="1' + b"0" * 40 + b'"'),
+        (b'to-layer="2"', b""),
+    ],
+)
+def test_a_damaged_network_is_refused(good: bytes, bad: bytes) -> None:
+    with pytest.raises(AssetError, match="the OpenVINO network is damaged"):
+        readers.OpenVinoWeights(IR.replace(good, bad), bytes(20))
+
+
+def test_a_network_of_other_parts_is_refused() -> None:
+    with pytest.raises(AssetError, match="with node 'MatMul_8'"):
+        readers.mobile_stylegan(IR, bytes(20), IR, bytes(20))
+    with pytest.raises(AssetError, match="above node 'none'"):
+        readers.OpenVinoWeights(IR, bytes(20)).upstream_constant("none", (2, 2))
+    with pytest.raises(AssetError, match=r"of shape \(-1, 1, 3, 3\), not \(4,\)"):
+        readers._reshaped(np.zeros(4), -1, 1, 3, 3)
+
+
+def test_a_pickle_cannot_ask_for_a_list_longer_than_itself() -> None:
+    """The unpickler would make one of 64 million places, and fill it."""
+    with pytest.raises(AssetError, match="damaged .an object at place 67108864"):
+        readers.read_numpy_pickle(b"\x80\x04Nr\x00\x00\x00\x04.")
 
 
 class Malicious:
@@ -175,6 +214,21 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> 
     assert proof.exists()
 
 
+def test_a_compressed_file_is_not_unpacked(tmp_path: Path) -> None:
+    """PyTorch stores numbers as they are; packed zeros become a thousand times more."""
+    plain, packed = tmp_path / "plain.pt", tmp_path / "packed.pt"
+    torch.save({"g_ema": {"a": torch.zeros(10**6)}}, plain)
+    with (
+        zipfile.ZipFile(plain) as source,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    assert packed.stat().st_size < plain.stat().st_size / 100
+    with pytest.raises(CheckpointError, match="unpacks to 4"):
+        read_torch_file(packed)
+
+
 def test_a_namespace_is_trusted_only_while_reading(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save({"opts": argparse.Namespace(a=1)}, path)
@@ -204,3 +258,17 @@ def test_what_is_not_there_is_empty(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "foreign.pt"
     torch.save(content, path)
     assert tensors_under(read_torch_file(path), "a") == {}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(1).expand(10**9),
+        torch.eye(3).to_sparse(),
+        torch.zeros(2, dtype=torch.complex64),
+        torch.empty(10**9, device="meta"),
+    ],
+)
+def test_a_tensor_without_a_number_for_each_entry_is_refused(value: Tensor) -> None:
+    with pytest.raises(CheckpointError, match="'a' is not an array of real numbers"):
+        tensors_under({"g_ema": {"a": value, 3: value}}, "g_ema")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from facersa.cipher.catalogue import (
@@ -170,6 +170,42 @@ def test_weights_of_ones_own_are_loaded_with_their_card(tmp_path: Path) -> None:
         load_cipher("steered", path)
     path.write_bytes(b"nonsense")
     with pytest.raises(AssetError, match="not a safetensors file"):
+        load_cipher("ring", path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("ring", 3),
+        ("ring", {"layers": [10**9]}),
+        ("ring", {"layers": [5.0]}),
+        ("ring", {"axes": 600, "planes": 2}),
+        ("ring", {"strength": "1"}),
+        ("ring", {"num_bits": 10**400}),
+        ("steered", {"width": 10**6}),
+        ("steered", {"context": [10**6]}),
+        ("faithful", {"modules": 10**8}),
+        ("faithful", {"strength": None}),
+    ],
+)
+def test_a_senseless_card_is_refused_at_once(
+    tmp_path: Path, kind: str, settings: Any
+) -> None:
+    path = trained(tmp_path, kind)
+    card = {"settings": {"mapper": settings}}
+    path.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(AssetError, match=f"not hold weights of the {kind}"):
+        load_cipher(kind, path)
+
+
+def test_weights_with_which_a_cipher_fails_are_refused(tmp_path: Path) -> None:
+    path = trained(tmp_path)
+    zero = {k: torch.zeros_like(v) for k, v in load_file(path).items()}
+    save_file(zero, path)  # planes without a direction
+    with pytest.raises(AssetError, match="does not hold weights of the ring"):
+        load_cipher("ring", path)
+    path.with_suffix(".json").write_text("[" * 20_000)
+    with pytest.raises(AssetError, match="cannot read the card"):
         load_cipher("ring", path)
 
 

@@ -19,6 +19,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -126,19 +127,18 @@ def run(name: str, seconds: int, runs: int) -> dict[str, Any]:
         }
         if Path("/dev/shm").is_dir():  # the targets write many files
             environment["TMPDIR"] = "/dev/shm"
+        start = time.monotonic()
         done = subprocess.run(
             command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
         )
         log = done.stderr.decode(errors="replace")
         corpus = len(list(Path(new).iterdir()))
     *_, last = re.findall(r"cov: (\d+) ft: (\d+)", log) or [("0", "0")]
-    inputs, took = (
-        re.findall(r"^Done (\d+) runs in (\d+) second", log, re.M) or [(0, 0)]
-    )[-1]
+    inputs = re.findall(r"^stat::number_of_executed_units: +(\d+)", log, re.M) or [0]
     result = {
         "reader": name,
-        "inputs": int(inputs),
-        "seconds": int(took),
+        "inputs": int(inputs[-1]),
+        "seconds": round(time.monotonic() - start),
         "new_corpus_files": corpus,
         "coverage_edges": int(last[0]),
         "coverage_features": int(last[1]),

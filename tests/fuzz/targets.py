@@ -150,13 +150,13 @@ def picture(data: bytes) -> None:
 def chunk(data: bytes) -> None:
     """Chunks of a PNG: for each a head of seven bytes and JSON; the rest is made."""
     png = bytearray(PNG_SIGNATURE)
-    for number, part in enumerate(data.split(b"\xff\xff")):
+    for number, part in enumerate(data.split(b"\xff\xff", 7)):
         head, (text, _, given) = part[:7].ljust(7, b"\0"), part[7:].partition(b"\0")
         version, mode, rows, size, length, same = struct.unpack(">BBBHBB", head)
         payload = bytes(COMPACT_BYTES if b"compact" in text else 2 * rows * size + 1)
         if mode == 1:
             payload = zlib.compress(bytes(4 * rows * size))
-        salt = hashlib.sha256(bytes([0 if same else number])).digest()
+        salt = hashlib.sha256(str(0 if same else number).encode()).digest()
         body = HEAD.pack(version, mode, rows, size, max(0, len(text) - length))
         body += salt[:28] + text + (given or payload)
         png += png_chunk(CHUNK + body + hashlib.sha256(body).digest())

@@ -243,6 +243,21 @@ def test_a_part_that_does_not_fit_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_cannot_ask_for_more_than_it_holds() -> None:
+    """Sizes are read from it: a long bias, many sides, a mean of a billion rows."""
+    good = stylegan2_tensors(CHANNELS, W_DIM, LAYERS)
+    sides = {f"to_rgbs.{i}.bias": torch.zeros(1) for i in range(12)}
+    sides |= {f"convs.{2 * i + 1}.activate.bias": torch.zeros(1) for i in range(12)}
+    for change in ({"conv1.activate.bias": torch.zeros(10**6)}, sides):
+        with pytest.raises(CheckpointError, match="does not hold a StyleGAN2"):
+            load_stylegan2("file", content={"g_ema": good | change})
+    for average in (torch.zeros(1).expand(10**9, W_DIM), torch.eye(W_DIM).to_sparse()):
+        with pytest.raises(CheckpointError, match="not an array of real numbers"):
+            load_stylegan2("file", content={"g_ema": good, "latent_avg": average})
+    whole = {"g_ema": good, "latent_avg": torch.ones(W_DIM, dtype=torch.int8)}
+    assert torch.equal(load_stylegan2("file", content=whole).w_avg, torch.ones(W_DIM))
+
+
 def test_configuration_f_is_of_the_published_size() -> None:
     with torch.device("meta"):
         model = StyleGAN2((512, 512, 512, 512, 512, 256, 128, 64, 32))

@@ -82,6 +82,9 @@ def test_other_files_are_named(tmp_path: Path, network: BiSeNet) -> None:
     torch.save({"weight": torch.zeros(3)}, other)
     with pytest.raises(CheckpointError, match="19-part BiSeNet"):
         load_bisenet(other)
+    torch.save({3: torch.zeros(3)}, other)
+    with pytest.raises(CheckpointError, match="19-part BiSeNet"):
+        load_bisenet(other)
     fewer = dict(network.state_dict())
     fewer["conv_out.conv_out.weight"] = torch.zeros(16, 256, 1, 1)
     torch.save(fewer, other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -160,10 +161,26 @@ def test_every_changed_byte_of_a_shard_is_noticed(tmp_path: Path) -> None:
         assert "\n" not in str(info.value)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "3", "{}", '{"format": "x"}', "{"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "3", "{}", "{", "[" * 20_000),
+        '{"step": 1, "shapes": {}, "shards": [], "meta": {}}',
+        '{"step": "1", "shapes": {}, "shards": {}, "meta": {}}',
+        '{"step": 1, "shapes": {}, "shards": {}, "meta": 3}',
+        '{"step": 1, "shapes": {"a": [3]}, "shards": {}, "meta": {}}',
+    ],
+)
 def test_a_damaged_state_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "state.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"state\.json is damaged"):
+        load_state(tmp_path)
+
+
+def test_a_shard_is_a_file_of_the_folder(tmp_path: Path) -> None:
+    outside = {"step": 1, "shapes": {}, "shards": {"/dev/zero": ""}, "meta": {}}
+    (tmp_path / "state.json").write_text(json.dumps(outside))
+    with pytest.raises(CheckpointError, match="not in this folder"):
         load_state(tmp_path)
 
 

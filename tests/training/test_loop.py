@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from facersa.errors import CheckpointError
-from facersa.training.loop import TrainConfig, open_run, train
+from facersa.training.checkpoints import load_state, save_state
+from facersa.training.loop import TrainConfig, _open_log, open_run, train
 
 
 class LineTask:
@@ -94,6 +96,39 @@ def test_another_run_s_folder_is_refused(tmp_path: Path) -> None:
         open_run(tmp_path, resume=False)
     with pytest.raises(CheckpointError, match="no run to resume"):
         open_run(tmp_path / "empty", resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": 3},
+        {"optimizer": [{"params": 3}]},
+        {"optimizer": []},
+        {"weights": torch.zeros(1, 4)},
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, LineTask(stop_at=25))
+    step, tensors, meta = load_state(tmp_path / "state")
+    if "weights" in change:
+        tensors["module.weight"] = change["weights"]
+        change = {}
+    save_state(tmp_path / "state", step, tensors, meta | change)
+    with pytest.raises(CheckpointError, match="a run of another network"):
+        run(tmp_path, LineTask())
+
+
+@pytest.mark.parametrize("line", [b"3", b'{"step": "x"}', b"\xff", b"[" * 20_000])
+def test_a_damaged_log_is_continued_from_its_whole_lines(
+    tmp_path: Path, line: bytes
+) -> None:
+    whole = b'{"step": 1}\n'
+    (tmp_path / "log.jsonl").write_bytes(whole + line + b"\n" + whole)
+    _open_log(tmp_path / "log.jsonl", 5).close()
+    assert (tmp_path / "log.jsonl").read_bytes() == whole
 
 
 def test_a_diverging_run_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:

@@ -71,6 +71,9 @@ def test_rendered_pictures_are_stored_and_checked(
     assert torch.equal(render_pool(generator, codes, tmp_path), pixels)
     with pytest.raises(CheckpointError, match="other settings"):
         render_pool(generator, codes + 1, tmp_path)
+    (tmp_path / "pool.000000.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match="is damaged or belongs"):
+        render_pool(generator, codes, tmp_path)
 
 
 def test_a_misspelt_preset_is_an_error() -> None:
