@@ -51,6 +51,8 @@ def run_attack(
         check_output(json)
     if name == "rows":
         refuse("attack rows makes no guesses", "guesses", "codes")
+        if photo:
+            refuse("--photo replaces generated people", "n", "psi", "stratum")
     else:
         refuse("attack guesses changes no rows", "cipher", "layers")
     engines = [
@@ -61,6 +63,8 @@ def run_attack(
     how: dict[str, Any] = {"seed": seed, "psi": psi}
     if name == "rows":
         how |= {"n": n or 70, "strata": stratum or STRATA}
+        if photos:  # the judges' calibration for photographs
+            how["psi"] = 1.0
         report(copied_rows(engines, inversions=photos or None, **how), json)
         return
     if photos:
