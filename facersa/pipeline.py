@@ -35,6 +35,7 @@ from facersa.judges.bisenet import BiSeNet
 from facersa.photo.align import PhotoFace, choose, find_squares
 from facersa.photo.background import match_background
 from facersa.photo.blazeface import BlazeFace, load_blazeface
+from facersa.photo.blend import harmonise
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
 from facersa.photo.images import is_grey, to_grey, to_levels
 from facersa.photo.paste import paste
@@ -46,6 +47,7 @@ from facersa.sealing.pixels import NONCE
 from facersa.sealing.prior import NormalPrior
 
 Chunk = Literal["ambiguous", "sealed", "open", "none"]
+Part = Literal["face", "head"]
 IN_PIXELS = ("ambiguous", "none")  # of these the pixels may hold the code as well
 
 
@@ -209,8 +211,9 @@ class FaceRSA:
                 turned away or covered.
         """
         squares = self.find_faces(photo) if found is None else found
-        quad = choose(squares, face).quad
-        aligned = crop(photo, quad).beside([other.quad for other in squares])
+        chosen = choose(squares, face)
+        aligned = crop(photo, chosen.quad).beside([other.quad for other in squares])
+        aligned = replace(aligned, oval=chosen.oval)
         prior, config = self._prior_of(in_pixels), config or ProjectConfig()
         shape = (1, self.generator.num_ws, self.generator.w_dim)
         how = f"{config} {prior.to_dict()} {self.statistics.fingerprint()}"
@@ -239,7 +242,7 @@ class FaceRSA:
         mode: Chunk = "ambiguous",
         num_bits: int | None = None,
         crop: bool = False,
-        detail: bool = False,
+        paint: Part = "face",
         in_pixels: bool = True,
         beside: EncryptedPicture | None = None,
     ) -> Encrypted:
@@ -252,9 +255,9 @@ class FaceRSA:
                 pixels hold alone.
             num_bits: length of codes made from typed passwords.
             crop: keep only the aligned face, not the photograph.
-            detail: paint an oval around the face only. Hair, ears, clothes and
-                background stay the photograph's own and change only as the painted
-                picture changes; people are recognised by those as well.
+            paint: an oval in the face, or the whole head. With the face alone hair,
+                ears, clothes and background stay the photograph's own; people are
+                recognised by those as well.
             in_pixels: also hide the code in the pixels, so that the picture can be
                 decrypted when the chunk is lost. Not for an open or a sealed code,
                 nor in a picture too small for it, nor where they hold another face's
@@ -269,12 +272,10 @@ class FaceRSA:
         """
         if crop and beside is not None:
             raise ImageError("a crop has one face; leave out crop to add another.")
-        if crop and detail:
-            raise ImageError(
-                "a crop is painted as a whole and keeps no detail; leave one out."
-            )
         picture = beside or EncryptedPicture(to_levels(inversion.photo))
-        aligned = replace(inversion.aligned, keeps_detail=detail)
+        aligned = inversion.aligned
+        if paint == "head":
+            aligned = replace(aligned, oval=())
         faces, aligned = picture.make_room(aligned)
         in_pixels = in_pixels and mode in IN_PIXELS and self._table is not None
         if mode == "none" and in_pixels:
@@ -311,12 +312,7 @@ class FaceRSA:
             )
         photo = picture.photo
         face, fitted = self._painted(edited, photo, None if crop else aligned)
-        image, before = face, None
-        if detail:
-            _, before = self._painted(ws, photo, aligned)
-            photo = paste(photo, before, aligned)
-        if not crop:
-            image = paste(photo, fitted, aligned, replaces=before)
+        image = face if crop else paste(photo, fitted, aligned)
         chunks = faces if mode == "none" else [*faces, sealed]
         mark = mark_of([*faces, sealed])
         out, written = EncryptedPicture.assemble(image, chunks, mark)
@@ -433,7 +429,8 @@ class FaceRSA:
     ) -> tuple[Tensor, Tensor]:
         """The face of a code, grey where the photo it belongs to is grey.
 
-        And the same as it is pasted: its background in the colours of the photo's.
+        And the same as it is pasted: its rim, or its background, in the colours of
+        the photo's.
 
         Raises:
             SealedError: numbers so large that they paint nothing.
@@ -445,6 +442,8 @@ class FaceRSA:
                 "an intact copy."
             )
         face = to_grey(face) if is_grey(photo) else face
+        if where is not None and where.oval:
+            return face, harmonise(face, photo, where)
         background = None if where is None else self._background(ws, face)
         if where is None or background is None:
             return face, face

@@ -39,6 +39,7 @@ HOUSE = {
         "square",
         "faces",
         "blazeface",
+        "blend",
         "paste",
         "align",
         "hide",

@@ -50,10 +50,10 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "chunk": (None, "what the file carries, see below"),
     "no_pixels": (None, "no watermark: a picture without its chunk is then lost"),
     "crop": (None, "write the face only, 1024 x 1024 pixels"),
-    "keep_detail": (
+    "paint": (
         None,
-        "paint the face only: hair, ears, clothes and background stay the photograph's "
-        "own, sharper, and tell more about the person",
+        "what changes: an oval in the face, or the whole head, which hides hair and "
+        "ears too but shows more where it was pasted",
     ),
     "steps": ("N", "most steps of the inversion; 0: encoder's guess  [default: 200]"),
     "keep_inversion": (

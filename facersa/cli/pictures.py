@@ -157,7 +157,7 @@ def encrypt(
     chunk: Literal["ambiguous", "sealed", "open", "none", "honey"] = "ambiguous",
     no_pixels: bool = False,
     crop: bool = False,
-    keep_detail: bool = False,
+    paint: Literal["face", "head"] = "face",
     steps: int | None = None,
     keep_inversion: str | None = None,
     bits: int | None = None,
@@ -182,8 +182,8 @@ def encrypt(
     from facersa.sealing.picture import EncryptedPicture
 
     chunk = "ambiguous" if chunk == "honey" else chunk
-    if crop and keep_detail:
-        refuse("the painted face alone has no surroundings to keep", "keep_detail")
+    if crop:
+        refuse("--crop writes all that is painted", "paint")
     own = [file for file in (weights, generator, bisenet) if file]
     own += [photo, *password_file]
     keep = None
@@ -211,7 +211,7 @@ def encrypt(
         if chunk == "none" and in_pixels:
             picture.check_mark(len(numbers))
         how: dict[str, Any] = {"secrets": secrets, "in_pixels": in_pixels}
-        how |= {"mode": chunk, "num_bits": bits, "crop": crop, "detail": keep_detail}
+        how |= {"mode": chunk, "num_bits": bits, "crop": crop, "paint": paint}
         rest = [] if crop else _rest(found, numbers, picture)
         _check_rest(found, rest, others)
         source = picture.photo
@@ -292,9 +292,7 @@ def _join(numbers: Sequence[int]) -> str:
 
 def _refuse_settings(photo: str, chunk: str) -> None:
     """An encrypted face keeps the settings it was encrypted with."""
-    settings = (
-        "bits steps keep_inversion cipher layers kappa crop keep_detail no_pixels"
-    )
+    settings = "bits steps keep_inversion cipher layers kappa crop paint no_pixels"
     refuse(
         f"{photo} is an encrypted picture and keeps its settings; encrypt the "
         "photograph anew to change them, or choose a further face with --face",

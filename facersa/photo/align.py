@@ -15,6 +15,7 @@ from torch import Tensor
 
 from facersa.errors import ImageError
 from facersa.photo.blazeface import BlazeFace, Found
+from facersa.photo.blend import fit_oval
 from facersa.photo.faces import ALIGNED_BOX, Box, HeldOutFaces, load_held_out_faces
 from facersa.photo.images import to_uint8
 from facersa.photo.square import Aligned, crop, ffhq_quad, rescale, same_face
@@ -62,12 +63,14 @@ def find_faces(photo: Tensor, faces: HeldOutFaces, doubtful: bool = True) -> lis
 class PhotoFace(NamedTuple):
     """A face in a photo: dlib's box and the FFHQ square (4, 2), in pixels.
 
-    ``obstacle`` says why it cannot be encrypted; empty where it can.
+    ``obstacle`` says why it cannot be encrypted; empty where it can. ``oval`` is the
+    part of it that is painted, see ``blend``.
     """
 
     box: Box
     quad: np.ndarray
     obstacle: str = ""
+    oval: tuple[int, ...] = ()
 
     @classmethod
     def of_square(cls, quad: np.ndarray) -> PhotoFace:
@@ -146,7 +149,7 @@ def _examine(
         error = np.linalg.norm(centres - twin.points[:4], axis=1).mean()
         if error > MISPLACED * wide:
             return PhotoFace(box, quad, "covered or turned away")
-    return PhotoFace(box, quad)
+    return PhotoFace(box, quad, oval=fit_oval(landmarks, quad))
 
 
 def _dlib_box(box: np.ndarray) -> Box:

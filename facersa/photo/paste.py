@@ -1,13 +1,14 @@
 """Paste a painted face into its photograph, under a mask without a seam.
 
-The mask is a rounded square that fades towards the edges of the face's square. Squares
-of neighbouring faces overlap, so every pixel belongs to the nearest face, in units of
-that face's square, and a mask ends before the border between two faces. Therefore masks
-never overlap, and faces can be pasted and replaced in any order with the same result.
+The mask is the oval of the face (see ``blend``) or, without one, a rounded square that
+fades towards the edges of the face's square. Squares of neighbouring faces overlap, so
+every pixel belongs to the nearest face, in units of that face's square, and a mask ends
+before the border between two faces. Therefore masks never overlap, and faces can be
+pasted and replaced in any order with the same result.
 
-With ``Aligned.keeps_detail`` only an oval around the face is painted. The rest of the
-square stays the photo's own and is changed by as much as the painted picture changes
-there from one code to the other.
+In older files with ``Aligned.keeps_detail`` only an oval around the face is painted.
+The rest of the square stays the photo's own and is changed by as much as the painted
+picture changes there from one code to the other.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from facersa.errors import ImageError
+from facersa.photo.blend import RIM_FADE, ovalness
 from facersa.photo.images import bands, to_float, to_levels
 from facersa.photo.square import Aligned, rescale, roundness, sample, units
 
@@ -125,6 +127,8 @@ def _masks(aligned: Aligned, strip: Strip) -> tuple[Tensor, Tensor, Tensor]:
         border = roundness(units(other, pixels[near])) - away[near] - GAP
         mask[near] *= _smooth(border / FADE)
     mask = mask.float()
+    if aligned.oval:
+        mask = mask * _smooth((1 - ovalness(unit, aligned.oval)) / RIM_FADE).float()
     return unit, mask, mask * _oval(unit).float() if aligned.keeps_detail else mask
 
 

@@ -39,7 +39,8 @@ class Aligned:
             left, bottom right, top right. Always a square, perhaps rotated.
         photo_size: height and width of the photo.
         others: squares (4, 2) of other faces in the photo that reach into this one.
-        keeps_detail: paste an oval around the face only; see ``paste.paste``.
+        oval: the part of the face that is painted, see ``blend``; empty: the square.
+        keeps_detail: how older files did that; see ``paste.paste``.
     """
 
     image: Tensor
@@ -47,6 +48,7 @@ class Aligned:
     photo_size: tuple[int, int]
     others: tuple[np.ndarray, ...] = ()
     keeps_detail: bool = False
+    oval: tuple[int, ...] = ()
 
     @property
     def side(self) -> float:
@@ -76,6 +78,8 @@ class Aligned:
             place["others"] = [quad.round(3).tolist() for quad in self.others]
         if self.keeps_detail:
             place["detail"] = True
+        if self.oval:
+            place["oval"] = list(self.oval)
         return place
 
     @classmethod
@@ -99,8 +103,15 @@ class Aligned:
             raise ImageError(
                 "the stored place of the face is damaged (not a square); align again."
             )
+        oval = tuple(data.get("oval", ()))
+        if oval and not (
+            len(oval) == 6 and all(part in range(1, 256) for part in oval)
+        ):
+            raise ImageError(
+                "the stored place of the face is damaged (not an oval); align again."
+            )
         detail = bool(data.get("detail", False))
-        return cls(image, quad, (height, width), tuple(others), detail)
+        return cls(image, quad, (height, width), tuple(others), detail, oval)
 
 
 def units(quad: np.ndarray, pixels: Tensor) -> Tensor:
