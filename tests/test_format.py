@@ -137,6 +137,7 @@ def test_a_mark_holds_these_settings(vector: dict[str, Any]) -> None:
     params, salt, geometry = _unpack_settings(head, tuple(vector["size"]))
     assert (params, salt.hex()) == (vector["params"], vector["salt"])
     assert geometry["others"] and geometry["photo_size"] == vector["size"]
+    assert geometry.get("oval") == vector["geometry"].get("oval")
     np.testing.assert_allclose(geometry["quad"], vector["geometry"]["quad"], atol=1e-3)
     again = _pack_settings(vector["version"], params, salt, vector["geometry"])
     assert again == head

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -177,40 +176,6 @@ def test_crop_keeps_the_face_alone(engine: FaceRSA, inversion: Inversion) -> Non
     assert encrypted.image.shape == (1, 3, 1024, 1024)
     back = engine.decrypt(encrypted.data, A)
     assert back.image.shape == (1, 3, 1024, 1024)
-
-
-def test_kept_detail_is_the_photograph_around_the_face(
-    engine: FaceRSA, inversion: Inversion, matched: torch.Tensor
-) -> None:
-    where = replace(inversion.aligned, keeps_detail=True)
-    expected = paste(inversion.photo, matched, where)
-    code = Password.random(128, seed=1)
-    there, back_again = (Secrets(codes=(c,)) for c in (code, code.inverse))
-    plain = engine.encrypt(inversion, there)
-    kept = engine.encrypt(inversion, there, detail=True)
-    assert torch.equal(kept.face, plain.face)  # the painted face is the same
-    back = engine.decrypt(kept.data, back_again)
-    whole = (kept.image.abs() < 1).all(1, keepdim=True)  # what is cut off is lost
-    assert psnr(torch.where(whole, back.image, expected), expected).item() > 40
-    assert psnr(back.image, expected).item() > 35
-    # Between oval and edge of the square the picture is closer to the photograph.
-    left, (top, bottom) = where.quad[:, 0].min(), where.quad[[0, 2], 1]
-    middle = int(top + bottom) // 2
-    columns = slice(int(left + 0.12 * where.side), int(left + 0.18 * where.side))
-    ring = (..., slice(middle - 40, middle + 40), columns)
-    error = [
-        (encrypted.image - inversion.photo)[ring].abs().mean().item()
-        for encrypted in (kept, plain)
-    ]
-    assert error[0] < 0.7 * error[1]
-    # The mark tells as well: a JPEG without a chunk comes back in the same way.
-    sent = jpeg_bytes(kept.image, quality=85)
-    assert find(decode_image(sent)).geometry["detail"] is True
-    again = engine.decrypt(sent, back_again, from_pixels=True)
-    assert torch.equal(again.ws, back.ws)
-    assert psnr(again.image, expected).item() > 30
-    with pytest.raises(ImageError, match="keeps no detail"):
-        engine.encrypt(inversion, A, detail=True, crop=True)
 
 
 def test_no_chunk_and_no_mark_means_no_way_back(

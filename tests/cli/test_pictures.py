@@ -174,7 +174,7 @@ def test_open_files_warn_and_compose(
         "--layers 5-8",
         "--kappa 0",
         "--crop",
-        "--keep-detail",
+        "--paint head",
         "--no-pixels",
     ],
 )
@@ -255,8 +255,8 @@ def test_wishes_for_faces_are_checked_before_the_work(
         assert run(*arguments, *wish) == 1
         message = capfd.readouterr().err
         assert hint in message and len(message.splitlines()) == 1
-    assert run(*arguments, "--crop", "--keep-detail") == 2
-    assert "leave out --keep-detail" in capfd.readouterr().err
+    assert run(*arguments, "--crop", "--paint", "face") == 2
+    assert "leave out --paint" in capfd.readouterr().err
 
 
 def test_open_faces_take_another_password(pair: Path, tmp_path: Path, run: Run) -> None:
