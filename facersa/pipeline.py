@@ -35,9 +35,9 @@ from facersa.judges.bisenet import BiSeNet
 from facersa.photo.align import PhotoFace, choose, find_squares
 from facersa.photo.background import match_background
 from facersa.photo.blazeface import BlazeFace, load_blazeface
-from facersa.photo.blend import harmonise
-from facersa.photo.faces import HeldOutFaces, load_held_out_faces
-from facersa.photo.images import is_grey, to_grey, to_levels
+from facersa.photo.blend import fit_oval, harmonise
+from facersa.photo.faces import ALIGNED_BOX, Box, HeldOutFaces, load_held_out_faces
+from facersa.photo.images import is_grey, to_grey, to_levels, to_uint8
 from facersa.photo.paste import paste
 from facersa.photo.square import Aligned, crop
 from facersa.sealing.chunk import Prior, Sealed, conceal, lay_open
@@ -48,6 +48,7 @@ from facersa.sealing.prior import NormalPrior
 
 Chunk = Literal["ambiguous", "sealed", "open", "none"]
 Part = Literal["face", "head"]
+SAME_POSE = 16  # 255ths of a side: the ovals of a photo and its inversion are nearer
 IN_PIXELS = ("ambiguous", "none")  # of these the pixels may hold the code as well
 
 
@@ -408,6 +409,9 @@ class FaceRSA:
         if where is not None and sealed.geometry.get("others") is True:
             # The mark has no room for the places of neighbours.
             where = where.beside([near.quad for near in self.find_faces(photo)])
+        last = sealed.mode != "open"
+        if last and where and where.oval and not self._fits(ws, where.oval):
+            where = replace(where, oval=())  # another pose: the whole head is painted
         face, fitted = self._painted(ws, photo, where)
         image = face
         if where is not None:
@@ -448,6 +452,18 @@ class FaceRSA:
         if where is None or background is None:
             return face, face
         return face, match_background(face, background.to(face), photo, where)
+
+    def _fits(self, ws: Tensor, oval: Sequence[int]) -> bool:
+        """Whether the face that a code paints looks the way that an oval is made for.
+
+        A wrong password gives a person in another pose.
+        """
+        levels = np.ascontiguousarray(to_uint8(self.renderer.preview(ws))[0])
+        size = len(levels)
+        box: Box = tuple(edge * size for edge in ALIGNED_BOX)  # type: ignore[assignment]
+        corners = np.array([[0.0, 0], [0, size], [size, size], [size, 0]])
+        painted = fit_oval(self.faces.locate(levels, box) + 0.5, corners)
+        return bool(np.abs(np.subtract(painted, oval)).max() <= SAME_POSE)
 
     def _background(self, ws: Tensor, face: Tensor) -> Tensor | None:
         """The share of background in a painted face, if something here can tell."""

@@ -208,6 +208,7 @@ def encrypt(
         in_pixels = not no_pixels and chunk in IN_PIXELS
         if crop and len(numbers) + len(picture.faces) > 1:
             raise ImageError("--crop keeps one face; leave it out to encrypt several.")
+        picture.check_room(len(numbers))
         if chunk == "none" and in_pixels:
             picture.check_mark(len(numbers))
         how: dict[str, Any] = {"secrets": secrets, "in_pixels": in_pixels}

@@ -26,6 +26,7 @@ MAX_REACH = 10  # photo sides: the largest coordinate of a stored square
 ROUNDNESS = 2.5  # exponent of the norm: 2 gives circles, infinity squares
 BLUR = 0.02  # sides: of what is filled in beyond the photo
 AROUND = 0.06  # sides: the margin around a square in which the photo is read
+MAX_OTHERS = 32  # neighbours that are kept, the nearest: each costs time in pasting
 SAME_FACE = 0.5  # half sides: centres nearer than this belong to one face
 
 
@@ -62,13 +63,18 @@ class Aligned:
         return np.stack([across - origin, down - origin, origin], axis=1)
 
     def beside(self, squares: Sequence[np.ndarray]) -> Aligned:
-        """A copy with those of ``squares`` (4, 2) added that are other faces nearby."""
+        """A copy with those of ``squares`` (4, 2) added that are other faces nearby.
+
+        At most ``MAX_OTHERS`` are kept, the nearest.
+        """
         others = list(self.others)
         for quad in squares:
             known = [self.quad, *others]
             if _near(self.quad, quad) and not same_face(quad, known).any():
                 others.append(quad)
-        return replace(self, others=tuple(others))
+        middle = self.quad.mean(0)
+        others.sort(key=lambda quad: float(np.linalg.norm(quad.mean(0) - middle)))
+        return replace(self, others=tuple(others[:MAX_OTHERS]))
 
     def to_dict(self) -> dict[str, Any]:
         """The geometry, without the picture, for JSON."""

@@ -50,6 +50,7 @@ from facersa.errors import ImageError, PasswordError, SealedError
 from facersa.generator.statistics import WStatistics
 from facersa.ops import check_shape
 from facersa.photo.images import png_bytes, read_png_chunks
+from facersa.photo.square import MAX_OTHERS
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.prior import NormalPrior
 
@@ -62,7 +63,7 @@ DIGEST_BYTES = 32
 TAG_BYTES = 16  # of ChaCha20-Poly1305
 MAX_ROWS, MAX_SIZE, MAX_JSON = 64, 4096, 2**16
 MAX_NUMBER = 1e12  # in JSON
-MAX_FACES = 64  # encrypted in one picture, and squares beside one of them
+MAX_FACES = 64  # encrypted in one picture
 # All that stored JSON of the wrong form can raise.
 _SENSELESS = (
     ValueError,
@@ -382,7 +383,7 @@ def unpack(body: bytes) -> Sealed:
         prior = fingerprint = None
         if type(params["num_bits"]) is not int or not isinstance(params["cipher"], str):
             raise ValueError("cipher")
-        if len(geometry.get("others", ())) > MAX_FACES:
+        if len(geometry.get("others", ())) > MAX_OTHERS:
             raise ValueError("squares")
         if name != "open":
             prior, fingerprint = _prior(notes["prior"]), str(notes["statistics"])

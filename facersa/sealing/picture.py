@@ -22,7 +22,7 @@ from facersa.photo.align import PhotoFace, list_boxes
 from facersa.photo.faces import Box
 from facersa.photo.images import decode_photo, read_png_chunks, to_float, to_levels
 from facersa.photo.square import Aligned, same_face
-from facersa.sealing.chunk import CHUNK, Sealed, seal, unseal_all
+from facersa.sealing.chunk import CHUNK, MAX_FACES, Sealed, seal, unseal_all
 from facersa.sealing.pixels import NONCE, find, write
 
 
@@ -162,13 +162,22 @@ class EncryptedPicture:
                 "chunk: use --chunk ambiguous, or --no-pixels to give their codes up."
             )
 
+    def check_room(self, new: int = 1) -> None:
+        """``SealedError`` if a file cannot hold ``new`` more encrypted faces."""
+        if len(self.faces) + new > MAX_FACES:
+            raise SealedError(
+                f"a file holds at most {MAX_FACES} encrypted faces, and there would be "
+                f"{len(self.faces) + new}; choose fewer with --face."
+            )
+
     def make_room(self, aligned: Aligned) -> tuple[list[Sealed], Aligned]:
         """The faces, and one more, each with the squares of its neighbours.
 
         Raises:
-            SealedError: the new face is one of them.
+            SealedError: the new face is one of them, or there are too many.
         """
         self.check_new(aligned.quad)
+        self.check_room()
         faces = []
         for sealed, where in zip(self.faces, self._places, strict=True):
             if where is not None:

@@ -46,8 +46,9 @@ NONCE = b"facersa pix1"  # one salt a picture, so one nonce for all
 # none is set the mark is as it always was; versions before them ask for an upgrade.
 FLAGS = {"others": 0x40, "detail": 0x20}
 SETTINGS = {"layers", "context", "kappa"}  # of a cipher: what the head has room for
-# version, cipher, bits, rows as a mask, context row, kappa, weights; salt; place
-HEAD = struct.Struct(f">BBHIBd8s{SALT_BYTES}s4f")
+# version, cipher, bits, rows as a mask, context row; kappa or the fingerprint of
+# weights, then the oval; salt; place. Version 1 had kappa and fingerprint, no oval.
+HEAD = struct.Struct(f">BBHIB8s8s{SALT_BYTES}s4f")
 BLOCK_BYTES, PARITY = 255, 64  # Reed-Solomon: corrects 32 wrong bytes a block
 BLOCKS = CAPACITY // 8 // BLOCK_BYTES
 DATA_BYTES = BLOCKS * (BLOCK_BYTES - PARITY)
@@ -202,14 +203,17 @@ def _pack_settings(
     version: int, params: Mapping[str, Any], salt: bytes, geometry: Mapping[str, Any]
 ) -> bytes:
     flags = sum(bit for name, bit in FLAGS.items() if geometry.get(name))
+    kappa = struct.pack(">d", params.get("kappa", 0.0))
+    weights = bytes.fromhex(params.get("weights", "00" * 8))
+    oval = bytes(geometry.get("oval", ())).ljust(8, b"\0")
+    eights = (kappa, weights) if version == 1 else (max(kappa, weights), oval)
     return HEAD.pack(
         version,
         CATALOGUE[params["cipher"]].file_id | flags,
         params["num_bits"],
         sum(1 << row for row in params.get("layers", ())),
         params.get("context", 0),
-        params.get("kappa", 0.0),
-        bytes.fromhex(params.get("weights", "00" * 8)),
+        *eights,
         salt,
         *_pack_place(geometry),
     )
@@ -218,8 +222,12 @@ def _pack_settings(
 def _unpack_settings(
     body: bytes, size: tuple[int, int]
 ) -> tuple[dict[str, Any], bytes, dict[str, Any]]:
-    _, first, bits, mask, context, kappa, weights, salt, *place = HEAD.unpack_from(body)
-    flags = {name: True for name, bit in FLAGS.items() if first & bit}
+    version, first, bits, mask, context, *eights, salt, x, y, right, over = (
+        HEAD.unpack_from(body)
+    )
+    weights = eights[1] if version == 1 else eights[0]
+    (kappa,) = struct.unpack(">d", eights[0])
+    flags: dict[str, Any] = {name: True for name, bit in FLAGS.items() if first & bit}
     number = first & ~sum(FLAGS.values())
     names = [n for n, entry in CATALOGUE.items() if entry.file_id == number]
     if not names:
@@ -234,7 +242,9 @@ def _unpack_settings(
     params |= {key: settings[key] for key in entry.public}
     if entry.learned:
         params["weights"] = weights.hex()
-    return upgrade(params), salt, _unpack_place(place, size) | flags
+    if version > 1 and any(eights[1]):
+        flags["oval"] = list(eights[1][:6])
+    return upgrade(params), salt, _unpack_place((x, y, right, over), size) | flags
 
 
 def _pack_place(geometry: Mapping[str, Any]) -> Sequence[float]:
