@@ -381,8 +381,8 @@ def unpack(body: bytes) -> Sealed:
         )
         params, geometry = upgrade(notes["params"]), dict(notes["geometry"])
         prior = fingerprint = None
-        if type(params["num_bits"]) is not int or not isinstance(params["cipher"], str):
-            raise ValueError("cipher")
+        if type(params.get("num_bits", 0)) is not int:
+            raise ValueError("bits")
         if len(geometry.get("others", ())) > MAX_OTHERS:
             raise ValueError("squares")
         if name != "open":

@@ -304,7 +304,7 @@ def test_no_bytes_raise_anything_else(junk: bytes) -> None:
         {"params": PARAMS | {"kappa": 10**400}},
         {"params": PARAMS | {"kappa": float("inf")}},
         {"params": PARAMS | {"kappa": -(10**13)}},
-        {"params": {"num_bits": 128}},
+        {"params": [1]},
         {"geometry": {"quad": [[10**400, 0]] * 4}},
         {"geometry": {"others": [[0.0]] * 65}},
         {"geometry": {"others": 3}},
