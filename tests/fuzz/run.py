@@ -28,7 +28,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 CORPUS, CRASHES = HERE / "corpus", HERE / "crashes"
 NAMES = sorted(path.name for path in CORPUS.iterdir())
-MEMORY_MIB, HANG_SECONDS, LONGEST = 2048, 60, 40_000
+MEMORY_MIB, HANG_SECONDS, LONGEST = 3072, 60, 40_000
 # What a number, a list or a name in a header may be, and must not be.
 ODD = (
     *(None, True, "", "x", "00" * 8, [], {}, [[]], [1, 2], [-1], -1, 0, 1, 2, 0.5),
