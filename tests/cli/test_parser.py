@@ -273,26 +273,39 @@ def test_a_signal_stops_like_control_c(
     assert list(tmp_path.iterdir()) == []
 
 
+HANG_UP = """
+import os, signal, sys, types
+from facersa.__main__ import main
+from facersa.errors import FaceRSAError
+def hang_up(_):
+    os.kill(os.getpid(), signal.SIGHUP)
+    raise FaceRSAError("went on.")
+stub = types.ModuleType("stub")  # of what imports torch, slowly
+stub.pair = hang_up
+sys.modules["facersa.cipher.password"] = stub
+before = getattr(signal, sys.argv[1])
+signal.signal(signal.SIGHUP, before)
+status = main(["pair"])
+assert signal.getsignal(signal.SIGHUP) == before
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "status", "said"),
+    [("SIG_IGN", 1, "went on"), ("SIG_DFL", 129, "stopped")],
+)
 def test_an_ignored_signal_stays_ignored_and_handlers_are_put_back(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    handler: str, status: int, said: str
 ) -> None:
     """As under nohup; and who calls ``main`` from Python keeps the own handlers."""
-
-    def hang_up(_: int) -> None:
-        os.kill(os.getpid(), signal.SIGHUP)
-        raise FaceRSAError("went on.")
-
-    monkeypatch.setattr("facersa.cipher.password.pair", hang_up)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        assert run("pair") == 1
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    assert "went on" in one_line(capsys)
-    assert run("pair") == 129
-    assert signal.getsignal(signal.SIGHUP) == before
-    assert "stopped" in one_line(capsys)
+    done = subprocess.run(
+        [sys.executable, "-c", HANG_UP, handler],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status and said in done.stderr
 
 
 @pytest.mark.parametrize("encoding", ["ascii:strict", "latin-1:strict", "utf-8:strict"])
