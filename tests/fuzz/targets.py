@@ -221,7 +221,7 @@ CHANGES: tuple[Callable[[Any, int], Any], ...] = (
     lambda value, n: value[None],
     lambda value, n: value.new_zeros(n, n % 5, 1),
     lambda value, n: value.to((torch.int8, torch.bool, torch.complex64)[n % 3]),
-    lambda value, n: torch.zeros(1).expand(n * n * n * n),
+    lambda value, n: torch.zeros(1).expand(2**12 * n),
     lambda value, n: torch.full_like(value, (float("nan"), 1e38, -1)[n % 3]),
     lambda value, n: (None, "text", {}, [n])[n % 4],
     lambda value, n: torch.zeros(n, n).to_sparse(),
