@@ -162,7 +162,7 @@ def chunk(data: bytes) -> None:
         png += png_chunk(CHUNK + body + hashlib.sha256(body).digest())
     png += png_chunk(b"IEND")
     with mock.patch.object(CompactCode, "load", lambda: TABLE):
-        use(EncryptedPicture(IMAGE, tuple(unseal_all(bytes(png))), b""))
+        use(EncryptedPicture(IMAGE, tuple(unseal_all(bytes(png)))))
 
 
 def pixels(data: bytes) -> None:
@@ -170,7 +170,7 @@ def pixels(data: bytes) -> None:
     body = data[: DATA_BYTES - CHECK_BYTES].ljust(DATA_BYTES - CHECK_BYTES, b"\0")
     with mock.patch.object(CompactCode, "load", lambda: TABLE):
         sealed = unpack(body, (640, 480), TINY)
-    use(EncryptedPicture(IMAGE, (sealed,), b"", pixels_only=True))
+    use(EncryptedPicture(IMAGE, (sealed,), pixels_only=True))
 
 
 def published(data: bytes) -> None:
