@@ -82,9 +82,10 @@ def kills() -> list[str]:
 
 def fuzzing() -> list[str]:
     lines = ["| reader | inputs | failures |", "|---|---|---|"]
-    for reader in results("fuzzing")["readers"]:
-        cells = reader["reader"], f"{reader['inputs']:,}", len(reader["failures"])
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+    for row in results("fuzzing")["rows"]:
+        if row["metric"] == "failures":
+            cells = row["property"], f"{row['n']:,}", f"{row['mean']:.0f}"
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

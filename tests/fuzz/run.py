@@ -149,6 +149,20 @@ def run(name: str, seconds: int, runs: int) -> dict[str, Any]:
     return result
 
 
+def report(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures in the form of ``facersa.evaluation.results``; n counts inputs."""
+    from facersa.evaluation.results import Interval, head, rows
+
+    figures = {}
+    for one in results:
+        counts = {"failures": len(one["failures"]), "seconds": one["seconds"]}
+        counts |= {key: one[key] for key in ("new_corpus_files", "coverage_edges")}
+        for metric, count in counts.items():
+            key = one["reader"], "fuzzed", metric, None
+            figures[key] = Interval(count, count, count, one["inputs"])
+    return head("fuzzing") | {"rows": rows(figures)}
+
+
 def main() -> int:
     """Parse the arguments, run the targets, print what came of them."""
     if sys.argv[1:2] == ["--child"]:
@@ -168,8 +182,8 @@ def main() -> int:
         ):
             results.append(result)
             print(json.dumps(result), flush=True)
-            if given.json:
-                given.json.write_text(json.dumps(results, indent=1) + "\n")
+    if given.json:
+        given.json.write_text(json.dumps(report(results), indent=1) + "\n")
     return int(any(result["failures"] for result in results))
 
 
