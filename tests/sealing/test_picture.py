@@ -15,7 +15,7 @@ from facersa.errors import ImageError, SealedError
 from facersa.generator.base import Generator
 from facersa.inversion.search import project_config
 from facersa.judges.metrics import psnr
-from facersa.photo.images import decode_image, jpeg_bytes, png_bytes, resize
+from facersa.photo.images import decode_image, jpeg_bytes, png_bytes, resize, to_levels
 from facersa.pipeline import Encrypted, FaceRSA, Inversion
 from facersa.sealing.chunk import pack, seal, unseal, unseal_all
 from facersa.sealing.picture import EncryptedPicture, carries_code
@@ -116,7 +116,8 @@ def test_the_order_of_encryption_does_not_show(
         backs.append(decode_image(engine.decrypt(halfway.data, B).data))
     # New salts, other faces: their faded edges are taken out but for rounding.
     assert psnr(*backs).item() > 50
-    assert torch.equal(*(back[LEFT][MIDDLE] for back in backs))
+    first, second = (to_levels(back[LEFT][MIDDLE]).int() for back in backs)
+    assert (first - second).abs().max() <= 2
 
 
 def test_a_face_is_encrypted_again_after_it_was_taken_out(
@@ -164,7 +165,7 @@ def test_the_second_face_is_found_in_the_file_of_the_first(
     found = engine.find_faces(picture.image, known)
     assert [picture.number_of(face.quad) for face in found] == [0, None]
     second = engine.invert(
-        picture.image, face=1, known=known, config=project_config(1), progress=False
+        picture.image, face=1, found=found, config=project_config(1), progress=False
     )
     np.testing.assert_allclose(second.aligned.quad, people[1].aligned.quad, atol=0.01)
     added = engine.encrypt(second, B, beside=picture)
