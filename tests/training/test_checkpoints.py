@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -97,8 +98,10 @@ def fail_on_call(number: int, error: BaseException, real: Callable[..., Any]) ->
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("function", ["fsync", "replace"])
-@pytest.mark.parametrize("call", [1, 2, 4])  # shards, and last of all the JSON
+@pytest.mark.parametrize(
+    ("function", "call"),  # shards, and last of all the JSON, which replaces another
+    [*itertools.product(("fsync", "link"), (1, 2, 4)), ("replace", 1)],
+)
 @pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()])
 def test_an_interrupted_save_leaves_the_old_checkpoint(
     tmp_path: Path,
