@@ -20,7 +20,7 @@ from facersa.cipher.base import Cipher
 from facersa.cipher.catalogue import describe, load_cipher, restore
 from facersa.cipher.password import Password, Secrets, new_salt
 from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
-from facersa.generator.base import Generator
+from facersa.generator.base import PREVIEW_SIDE, Generator
 from facersa.generator.load import load_generator
 from facersa.generator.mobile_stylegan import MobileStyleGAN
 from facersa.generator.openvino import Renderer
@@ -37,7 +37,7 @@ from facersa.photo.background import match_background
 from facersa.photo.blazeface import BlazeFace, load_blazeface
 from facersa.photo.blend import fit_oval, harmonise
 from facersa.photo.faces import ALIGNED_BOX, Box, HeldOutFaces, load_held_out_faces
-from facersa.photo.images import is_grey, to_grey, to_levels, to_uint8
+from facersa.photo.images import is_grey, resize, to_grey, to_levels, to_uint8
 from facersa.photo.paste import paste
 from facersa.photo.square import Aligned, crop
 from facersa.sealing.chunk import Prior, Sealed, conceal, lay_open
@@ -483,7 +483,8 @@ class FaceRSA:
 
         In 255ths of a side: the largest difference of the two ovals' numbers.
         """
-        levels = np.ascontiguousarray(to_uint8(self.renderer.preview(ws))[0])
+        small = resize(self.renderer.full(ws), PREVIEW_SIDE)
+        levels = np.ascontiguousarray(to_uint8(small)[0])
         size = len(levels)
         box: Box = tuple(edge * size for edge in ALIGNED_BOX)  # type: ignore[assignment]
         corners = np.array([[0.0, 0], [0, size], [size, size], [size, 0]])

@@ -88,12 +88,12 @@ def test_no_copy_of_a_whole_photograph_is_of_floats(
 
 
 @pytest.mark.slow
-def test_commands_on_24_megapixels_stay_within_two_and_a_half_gib(
+def test_commands_on_24_megapixels_stay_within_three_gib(
     tmp_path: Path,
 ) -> None:
-    """The networks alone take 1.8."""
+    """The networks alone take about 2."""
     photo, sealed, back = (tmp_path / name for name in ("a.jpg", "b.png", "c.png"))
     save_large_photo(photo, 6000, 4000)
-    assert cost("encrypt", photo, "-o", sealed, "--steps", 0).peak < 2.5
-    assert cost("decrypt", sealed, "-o", back).peak < 2.5
-    assert cost("decrypt", sealed, "-o", back, "--from-pixels").peak < 2.5
+    assert cost("encrypt", photo, "-o", sealed, "--steps", 0).peak < 3
+    assert cost("decrypt", sealed, "-o", back).peak < 3
+    assert cost("decrypt", sealed, "-o", back, "--from-pixels").peak < 3

