@@ -44,8 +44,8 @@ as well: a faint watermark that survives JPEG and a smaller copy; decrypt --from
 reads it. Of several faces they hold only the one that was encrypted first.
 
 Whoever has the file can try passwords, and a program can tell when one is right:
-encrypted again, it gives the same picture. Each guess costs argon2id, about a tenth of
-a second, so the strength of the password is all there is: use a long one. A wrong
+encrypted again, it gives the same picture. Each guess costs a few tenths of a second,
+so the strength of the password is all there is: use a long one. A wrong
 password gives another person, pose and background, which shows beside the rest of a
 photograph too. Chunk and watermark show that the picture was anonymised."""
 

@@ -8,6 +8,7 @@ face's square is what ``square`` cuts out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +31,8 @@ DLIB_BOX: Box = (0.045, 0.072, 0.976, 0.977)  # dlib's in BlazeFace's, in the me
 # on the way from one eye (0) to the other (1).
 NEAR_EYES = 0.28
 BESIDE_EYES = (-0.25, 1.25)
-MISPLACED = (
-    0.2  # mean distance of dlib's eyes, nose and mouth from BlazeFace's, in boxes
-)
+# Mean distance of dlib's eyes, nose and mouth from BlazeFace's, in boxes.
+MISPLACED = 0.2
 
 
 def find_faces(photo: Tensor, faces: HeldOutFaces, doubtful: bool = True) -> list[Box]:
@@ -229,15 +229,14 @@ def choose(squares: Sequence[PhotoFace], face: int | None) -> PhotoFace:
 
 
 def list_faces(squares: Sequence[PhotoFace]) -> str:
-    """Numbered positions of faces, for messages."""
-    boxes = list_boxes([face.box for face in squares]).split("; ")
+    """Numbered positions of faces and what forbids to encrypt them, for messages."""
     notes = [f" ({face.obstacle})" if face.obstacle else "" for face in squares]
-    return "; ".join(map("".join, zip(boxes, notes, strict=True)))
+    return list_boxes([face.box for face in squares], notes)
 
 
-def list_boxes(boxes: Sequence[Box]) -> str:
-    """Numbered positions of faces, for messages."""
+def list_boxes(boxes: Sequence[Box], notes: Sequence[str] = ()) -> str:
+    """Numbered positions of faces, each with its note, for messages."""
     return "; ".join(
-        f"{i}: x {box[0]:.0f}-{box[2]:.0f}, y {box[1]:.0f}-{box[3]:.0f}"
-        for i, box in enumerate(boxes)
+        f"{i}: x {box[0]:.0f}-{box[2]:.0f}, y {box[1]:.0f}-{box[3]:.0f}{note}"
+        for i, (box, note) in enumerate(zip_longest(boxes, notes, fillvalue=""))
     )
