@@ -87,6 +87,12 @@ def test_no_copy_of_a_whole_photograph_is_of_floats(
     assert arrays < 2.5 * photo.nbytes
 
 
+def test_what_a_command_takes_is_not_what_its_parent_took() -> None:
+    taken = np.ones(2**27)  # one GiB
+    assert cost("--version").peak < 0.5
+    assert taken.nbytes == 2**30
+
+
 @pytest.mark.slow
 def test_commands_on_24_megapixels_stay_within_three_gib(
     tmp_path: Path,
