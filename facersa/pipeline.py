@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from facersa.cipher.base import Cipher
-from facersa.cipher.catalogue import describe, load_cipher, restore
+from facersa.cipher.catalogue import DEFAULT, describe, load_cipher, restore
 from facersa.cipher.password import Password, Secrets, new_salt
 from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
 from facersa.generator.base import PREVIEW_SIDE, Generator
@@ -32,6 +32,7 @@ from facersa.inversion.inverter import Inverter
 from facersa.inversion.kept import KeptInversions
 from facersa.inversion.search import ProjectConfig
 from facersa.judges.bisenet import BiSeNet
+from facersa.judges.look import Look, LookJudge, load_look
 from facersa.photo.align import PhotoFace, choose, find_squares
 from facersa.photo.background import match_background
 from facersa.photo.blazeface import BlazeFace, load_blazeface
@@ -51,6 +52,7 @@ Part = Literal["face", "head"]
 # 255ths of a side. The ovals of a photo and its inversion are nearer than the first; a
 # face that has moved less than the second looks as if it had not moved.
 SAME_POSE, GOOD_POSE = 16, 8
+LIKE_AGE = 12  # years between the apparent ages of two people who look alike in age
 SALTS = 4  # tried at most, each at the cost of argon2id
 IN_PIXELS = ("ambiguous", "none")  # of these the pixels may hold the code as well
 
@@ -109,8 +111,8 @@ class FaceRSA:
             Decrypt with what encrypted, or the edge of the face may show.
         cipher: a name of ``cipher.catalogue.CATALOGUE``.
         weights: a file of a learned cipher's weights; the shipped ones by default.
-        layers: rows of W+ that the rotation edits, 0-based.
-        kappa: the rotation's push away from the person; None for its default.
+        layers: rows of W+ that an exact cipher edits, 0-based.
+        kappa: an exact cipher's push away from the person; None for its default.
 
     Raises:
         FaceRSAError: settings that make no sense, or missing weights.
@@ -122,7 +124,7 @@ class FaceRSA:
         *,
         encoder: E4EEncoder | None = None,
         bisenet: BiSeNet | None = None,
-        cipher: str = "rotation",
+        cipher: str = DEFAULT,
         weights: str | Path | None = None,
         layers: Sequence[int] | None = None,
         kappa: float | None = None,
@@ -170,6 +172,11 @@ class FaceRSA:
     def second(self) -> BlazeFace:
         """The detector of faces that the first one overlooks."""
         return load_blazeface()
+
+    @cached_property
+    def look(self) -> LookJudge:
+        """What tells how old, and whether a man or a woman, somebody looks."""
+        return load_look()
 
     @cached_property
     def inverter(self) -> Inverter:
@@ -248,6 +255,7 @@ class FaceRSA:
         crop: bool = False,
         paint: Part = "face",
         in_pixels: bool = True,
+        same_look: bool = True,
         beside: EncryptedPicture | None = None,
     ) -> Encrypted:
         """Edit the face and seal the picture.
@@ -266,6 +274,8 @@ class FaceRSA:
                 decrypted when the chunk is lost. Not for an open or a sealed code,
                 nor in a picture too small for it, nor where they hold another face's
                 code already; ``Encrypted.in_pixels`` tells.
+            same_look: prefer people of the photograph's apparent gender and age, where
+                passwords are typed; see ``README``.
             beside: an encrypted picture of the same photograph, to which this face
                 is added. The others in it stay as they are.
 
@@ -289,7 +299,11 @@ class FaceRSA:
         prior, ws = self._prior_of(in_pixels), inversion.ws
         if mode != "open":
             ws = prior.quantise(ws, self.statistics)
-        salt, password = self._salted(secrets, cipher, ws, () if crop else aligned.oval)
+        wanted = _Wanted(
+            () if crop else aligned.oval,
+            self.look.look(inversion.aligned.image) if same_look else None,
+        )
+        salt, password = self._salted(secrets, cipher, ws, wanted)
         edited = cipher(ws, password.code)
         notes: dict[str, Any] = {
             "salt": salt,
@@ -407,8 +421,10 @@ class FaceRSA:
             # The mark has no room for the places of neighbours.
             where = where.beside([near.quad for near in self.find_faces(photo)])
         last = sealed.mode != "open"
-        if last and where and where.oval and self._misfit(ws, where.oval) > SAME_POSE:
-            where = replace(where, oval=())  # another pose: the whole head is painted
+        if last and where and where.oval:
+            small = resize(self.renderer.full(ws), PREVIEW_SIDE)
+            if _moved(small, where.oval, self.faces) > SAME_POSE:
+                where = replace(where, oval=())  # the whole head is painted
         face, fitted = self._painted(ws, photo, where)
         image = face
         if where is not None:
@@ -450,13 +466,14 @@ class FaceRSA:
             return face, face
         return face, match_background(face, background.to(face), photo, where)
 
+    @torch.no_grad()
     def _salted(
-        self, secrets: Secrets, cipher: Cipher, ws: Tensor, oval: Sequence[int]
+        self, secrets: Secrets, cipher: Cipher, ws: Tensor, wanted: _Wanted
     ) -> tuple[bytes, Password]:
         """A salt, and the password under it.
 
         A typed password is another code under each salt. Of a few salts the one is
-        taken whose face keeps the pose best, so that it fits the ``oval``.
+        taken whose face fits the photograph best.
 
         Raises:
             PasswordError: passwords that cancel out.
@@ -470,26 +487,21 @@ class FaceRSA:
                     "these passwords cancel out, so the face would stay as it is; "
                     "leave one of them out."
                 )
-            if not (oval and secrets.texts):
+            if not (wanted and secrets.texts):
                 return salt, password
-            misfit = self._misfit(cipher(ws, password.code), oval)
+            misfit = self._misfit(cipher(ws, password.code), wanted)
             tried.append((misfit, salt, password))
-            if misfit <= GOOD_POSE:
+            if misfit <= 1:
                 break
         return min(tried, key=lambda one: one[0])[1:]
 
-    def _misfit(self, ws: Tensor, oval: Sequence[int]) -> float:
-        """How far a code's face is from the pose that an oval is made for.
-
-        In 255ths of a side: the largest difference of the two ovals' numbers.
-        """
+    def _misfit(self, ws: Tensor, wanted: _Wanted) -> float:
+        """How badly a code's face fits: at most 1 if nothing is noticed."""
         small = resize(self.renderer.full(ws), PREVIEW_SIDE)
-        levels = np.ascontiguousarray(to_uint8(small)[0])
-        size = len(levels)
-        box: Box = tuple(edge * size for edge in ALIGNED_BOX)  # type: ignore[assignment]
-        corners = np.array([[0.0, 0], [0, size], [size, size], [size, 0]])
-        painted = fit_oval(self.faces.locate(levels, box) + 0.5, corners)
-        return float(np.abs(np.subtract(painted, oval)).max())
+        return max(
+            _moved(small, wanted.oval, self.faces) / GOOD_POSE if wanted.oval else 0,
+            _unlike(self.look.look(small), wanted.look) if wanted.look else 0,
+        )
 
     def _background(self, ws: Tensor, face: Tensor) -> Tensor | None:
         """The share of background in a painted face, if something here can tell."""
@@ -513,6 +525,36 @@ class FaceRSA:
             loaded=self._default,
             statistics=self.statistics,
         )
+
+
+class _Wanted(NamedTuple):
+    """What an encrypted face should share with the photograph, if it can be chosen."""
+
+    oval: Sequence[int]
+    look: Look | None
+
+    def __bool__(self) -> bool:
+        return bool(self.oval or self.look)
+
+
+def _moved(picture: Tensor, oval: Sequence[int], faces: HeldOutFaces) -> float:
+    """How far a face (1, 3, R, R) is from the pose that an oval is made for.
+
+    In 255ths of a side: the largest difference of the two ovals' numbers.
+    """
+    levels = np.ascontiguousarray(to_uint8(picture)[0])
+    size = len(levels)
+    box: Box = tuple(edge * size for edge in ALIGNED_BOX)  # type: ignore[assignment]
+    corners = np.array([[0.0, 0], [0, size], [size, size], [size, 0]])
+    painted = fit_oval(faces.locate(levels, box) + 0.5, corners)
+    return float(np.abs(np.subtract(painted, oval)).max())
+
+
+def _unlike(one: Look, other: Look) -> float:
+    """How different two people look: at most 1 if of one gender and of like age."""
+    genders = float(one.male > 0) != float(other.male > 0)
+    years = float((one.age - other.age).abs())
+    return (3.0 if genders else 0.0) + years / LIKE_AGE
 
 
 def _parsed(

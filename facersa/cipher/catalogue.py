@@ -26,6 +26,7 @@ from facersa.cipher.modulation import MapperConfig, ModulationMapper
 from facersa.cipher.password import MAX_BITS
 from facersa.cipher.ring import RingConfig, RingMapper
 from facersa.cipher.rotation import RotationCipher
+from facersa.cipher.steady import SteadyCipher
 from facersa.cipher.steered import SteeredConfig, SteeredMapper
 from facersa.errors import AssetError, FaceRSAError, PasswordError, SealedError
 from facersa.files import read_file
@@ -70,6 +71,11 @@ CATALOGUE: dict[str, Entry] = {
         lambda settings, statistics: RotationCipher(statistics, **settings),
         public=("layers", "kappa", "context"),
     ),
+    "steady": Entry(
+        4,
+        lambda settings, statistics: SteadyCipher(statistics, **settings),
+        public=("layers", "kappa", "context"),
+    ),
     "ring": Entry(3, _learned(RingConfig, RingMapper), learned=True),
     "steered": Entry(1, _learned(SteeredConfig, SteeredMapper), learned=True),
     "faithful": Entry(
@@ -78,6 +84,7 @@ CATALOGUE: dict[str, Entry] = {
         learned=True,
     ),
 }
+DEFAULT = "steady"  # what encrypts where no cipher is named
 LEARNED = tuple(name for name, entry in CATALOGUE.items() if entry.learned)
 # What version 1 of the file format called the weights that ship, and what they are now.
 VERSION_1 = {
@@ -125,7 +132,7 @@ def build_cipher(
 
 
 def load_cipher(
-    name: str = "rotation",
+    name: str = DEFAULT,
     weights: str | Path | None = None,
     *,
     num_bits: int | None = None,
@@ -137,12 +144,14 @@ def load_cipher(
     """A cipher by name, ready to use: ``cipher(ws, password.code)``.
 
     Args:
-        name: one of ``CATALOGUE``: "rotation", "ring", "steered" or "faithful".
+        name: one of ``CATALOGUE``: "steady", "rotation", "ring", "steered" or
+            "faithful".
         weights: a ``.safetensors`` file that ``facersa train mapper`` wrote, with its
             ``.json`` card beside it; by default the weights that ship.
         num_bits: length of the codes; 128 by default, 16 for learned ciphers.
-        layers: rows that the rotation edits, 0-based; 3 to 8 by default.
-        kappa: the rotation's push away from the person; 0.15 by default.
+        layers: rows that an exact cipher edits, 0-based; 3 to 8 by default, 3 to 10
+            for the steady one.
+        kappa: an exact cipher's push away from the person.
         statistics: of the generator's w; those of the shipped generator by default.
         device: where the cipher works.
 
@@ -175,7 +184,7 @@ def load_cipher(
     if num_bits not in (None, cipher.num_bits):
         raise PasswordError(
             f"the {name} cipher takes codes of {cipher.num_bits} bits, got {num_bits}; "
-            "use those, or the rotation cipher."
+            "use those, or the steady cipher."
         )
     return cipher
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from json import dumps
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -14,6 +15,7 @@ from facersa.cli.parser import (
     command,
     refuse,
 )
+from facersa.errors import FaceRSAError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,6 +101,10 @@ def run_evaluate(
     *,
     from_pixels: bool = False,
     inversion: bool = False,
+    whole: bool = False,
+    look: Literal["same", "any"] = "same",
+    steps: int | None = None,
+    keep_inversion: str | None = None,
     photo: tuple[str, ...] = (),
     n: int = 64,
     seed: int = 0,
@@ -119,10 +125,25 @@ def run_evaluate(
 
     from facersa.cipher.catalogue import label
     from facersa.evaluation import properties, robustness
+    from facersa.evaluation.photographs import on_photographs
     from facersa.files import check_output
+    from facersa.inversion.kept import KeptInversions
+    from facersa.inversion.search import project_config
     from facersa.photo.images import load_photo
 
-    if inversion:
+    if not whole:
+        refuse(
+            "only --whole encrypts as the command encrypt does",
+            "look",
+            "steps",
+            "keep_inversion",
+        )
+    if whole:
+        settings = "bits from_pixels inversion fit n psi stratum seed"
+        refuse("--whole measures photographs", *settings.split())
+        if not photo:
+            raise FaceRSAError("--whole measures photographs; name them with --photo.")
+    elif inversion:
         settings = "cipher weights layers kappa bits from_pixels fit"
         refuse("--inversion measures no cipher", *settings.split())
     elif from_pixels:
@@ -134,7 +155,7 @@ def run_evaluate(
         unused = ["seed"] if inversion else []
         refuse("--photo replaces generated people", "n", "psi", "stratum", *unused)
     if json:
-        own = [file for file in (weights, generator, arcface) if file]
+        own = [file for file in (weights, generator, arcface, keep_inversion) if file]
         check_output(json, *photo, *own)
     photos = [load_photo(path) for path in photo]
     people: dict[str, Any] = {"n": n, "seed": seed, "psi": psi, "stratum": stratum}
@@ -145,6 +166,14 @@ def run_evaluate(
     engine = build_engine(
         generator, cipher=cipher, weights=weights, layers=layers, kappa=kappa
     )
+    if whole:
+        config, same = project_config(steps), look == "same"
+        keep = KeptInversions(Path(keep_inversion)) if keep_inversion else None
+        result = on_photographs(
+            engine, photos, config=config, keep=keep, same_look=same, **judges
+        )
+        report(result, json)
+        return
     measured = engine.cipher(bits)
     inversions = [engine.invert(picture) for picture in photos] or None
     how = people | judges

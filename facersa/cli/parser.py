@@ -55,7 +55,11 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
         "what changes: an oval in the face, or the whole head, which hides hair and "
         "ears too but shows more where it was pasted",
     ),
-    "steps": ("N", "most steps of the inversion; 0: encoder's guess  [default: 200]"),
+    "look": (
+        None,
+        "prefer people of the same apparent gender and like age, or leave it to chance",
+    ),
+    "steps": ("N", "most steps of the inversion; 0: encoder's guess  [default: 60]"),
     "keep_inversion": (
         "FILE",
         "take inversions from FILE where it has them, and add new ones: another "
@@ -68,7 +72,10 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
         "length of the code  [default: 128; a trained cipher has its own, 16]",
     ),
     "pair bits": ("N", "length of the codes; 16 as in the paper, 128 is safer"),
-    "cipher": ("NAME", "rotation, ring, steered, or faithful  [default: rotation]"),
+    "cipher": (
+        "NAME",
+        "steady, rotation, ring, steered, or faithful  [default: steady]",
+    ),
     "train cipher": (
         "NAME",
         "ring, steered, or faithful, the paper's  [default: ring]",
@@ -76,12 +83,12 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "weights": ("FILE", "weights of your own for a trained cipher, by facersa train"),
     "layers": (
         "A-B",
-        "rows of the code that the rotation edits, from 0  [default: 3-8; the paper's "
-        "are 5-8]",
+        "rows of the code that an exact cipher edits, from 0  [default: steady 3-10, "
+        "rotation 3-8; the paper's are 5-8]",
     ),
     "kappa": (
         "X",
-        "how far the rotation pushes away from the person, 0 to 2  [default: 0.15]",
+        "how far an exact cipher pushes away from the person, 0 to 2  [default: 0.15]",
     ),
     "generator": ("FILE", "a StyleGAN2 or e4e checkpoint  [default: MobileStyleGAN]"),
     "bisenet": ("FILE", "a BiSeNet checkpoint of your own that parses faces"),
@@ -89,6 +96,11 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "from_pixels": (None, "read the watermark: for a JPEG, a smaller copy, no chunk"),
     "evaluate from_pixels": (None, "measure decryption from changed pixels instead"),
     "inversion": (None, "measure inversions instead; minutes a picture"),
+    "whole": (
+        None,
+        "encrypt and decrypt whole photographs, as the commands do, and measure that; "
+        "minutes a face",
+    ),
     "photo": ("FILE", "a photograph, in place of generated people; repeatable"),
     "n": ("N", "number of generated people"),
     "attack n": ("N", "number of generated people  [default: 200, rows: 70]"),
@@ -102,7 +114,7 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     ),
     "attack layers": (
         "A-B",
-        "rows that the rotation edits; repeatable, for a table  [default: 3-8]",
+        "rows that are edited; repeatable, for a table  [default: the cipher's]",
     ),
     "attack stratum": (
         None,

@@ -158,6 +158,7 @@ def encrypt(
     no_pixels: bool = False,
     crop: bool = False,
     paint: Literal["face", "head"] = "face",
+    look: Literal["same", "any"] = "same",
     steps: int | None = None,
     keep_inversion: str | None = None,
     bits: int | None = None,
@@ -213,6 +214,7 @@ def encrypt(
             picture.check_mark(len(numbers))
         how: dict[str, Any] = {"secrets": secrets, "in_pixels": in_pixels}
         how |= {"mode": chunk, "num_bits": bits, "crop": crop, "paint": paint}
+        how["same_look"] = look == "same"
         rest = [] if crop else _rest(found, numbers, picture)
         _check_rest(found, rest, others)
         source = picture.photo
@@ -220,7 +222,7 @@ def encrypt(
             picture = _hide(picture, [found[n].box for n in rest], others)
         search: dict[str, Any] = {"config": project_config(steps), "keep": keep}
         picture = _encrypt_faces(engine, source, found, numbers, search, picture, **how)
-        ciphers = [cipher or "rotation"]
+        ciphers = [engine.cipher().name]
     else:
         _refuse_settings(photo, chunk)
         places = [found[n].quad for n in numbers] if found else []
@@ -240,7 +242,7 @@ def encrypt(
         click.echo(
             f"note: a code of {num_bits} bits is quickly found, whatever the password, "
             "by inverting the picture and trying all; where that matters use the "
-            "rotation cipher, whose codes have 128.",
+            "steady cipher, whose codes have 128.",
             err=True,
         )
 
@@ -293,7 +295,7 @@ def _join(numbers: Sequence[int]) -> str:
 
 def _refuse_settings(photo: str, chunk: str) -> None:
     """An encrypted face keeps the settings it was encrypted with."""
-    settings = "bits steps keep_inversion cipher layers kappa crop paint no_pixels"
+    settings = "bits steps keep_inversion cipher layers kappa crop paint look no_pixels"
     refuse(
         f"{photo} is an encrypted picture and keeps its settings; encrypt the "
         "photograph anew to change them, or choose a further face with --face",

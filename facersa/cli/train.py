@@ -106,6 +106,24 @@ def _rotation(options: TrainOptions, folder: Path) -> Path:
     return output
 
 
+def _steady(options: TrainOptions, folder: Path) -> Path:
+    from safetensors.torch import save
+
+    from facersa.cipher.steady import FILE
+    from facersa.files import write_atomic
+    from facersa.generator.mobile_stylegan import load_mobile_stylegan
+    from facersa.judges.look import load_look
+    from facersa.judges.networks import load_pose
+    from facersa.training.directions import fit_steady
+
+    device = options.device
+    directions = fit_steady(
+        load_mobile_stylegan(device), load_pose(device), load_look(device)
+    )
+    write_atomic(folder / FILE, save({"directions": directions.cpu().contiguous()}))
+    return folder / FILE
+
+
 def _parser(options: TrainOptions, folder: Path) -> Path:
     from safetensors.torch import save
 
@@ -146,6 +164,7 @@ TASKS = {"head": _head, "encoder": _encoder, "mapper": _mapper}
 
 FITS: Mapping[str, Callable[[TrainOptions, Path], Path]] = {
     "rotation": _rotation,
+    "steady": _steady,
     "parser": _parser,
     "compact": _compact,
     "calibration": _calibration,
@@ -155,7 +174,14 @@ FITS: Mapping[str, Callable[[TrainOptions, Path], Path]] = {
 @command("train", "what")
 def run_train(
     what: Literal[
-        "head", "encoder", "mapper", "rotation", "parser", "compact", "calibration"
+        "head",
+        "encoder",
+        "mapper",
+        "rotation",
+        "steady",
+        "parser",
+        "compact",
+        "calibration",
     ],
     *,
     cipher: str | None = None,
@@ -178,6 +204,7 @@ def run_train(
       mapper    a trained cipher: --cipher ring (default), steered or faithful
     or fitted, at once:
       rotation     the statistics of w that the rotation uses
+      steady       the directions that the steady cipher keeps, in ten minutes
       parser       the clusters of features that find the parts of a face
       compact      the table of bits for codes in pixels
       calibration  what the judges say of strangers, in ten minutes

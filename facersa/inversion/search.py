@@ -46,7 +46,7 @@ class ProjectConfig:
         face_weight: weight of a pixel on the face, relative to one at the border.
     """
 
-    steps: int = 200
+    steps: int = 60
     w_share: float = 0.4
     rounded_share: float = 0.35
     candidates: int = 48

@@ -34,7 +34,8 @@ POSE_CROP = (10, 13, 54, 57)
 EXPRESSION_CROP = (8, 10, 56, 58)
 
 
-def _crop(images: Tensor, sixty_fourths: Sequence[int], size: int) -> Tensor:
+def crop_face(images: Tensor, sixty_fourths: Sequence[int], size: int) -> Tensor:
+    """A part of pictures (B, 3, R, R), in 64ths of the side, at (B, 3, size, size)."""
     unit = check_images(images).shape[-1] // 64
     left, top, right, bottom = (unit * n for n in sixty_fourths)
     return resize(images[:, :, top:bottom, left:right], size)
@@ -93,7 +94,7 @@ class Landmarks(FrozenNetwork):
 
     def landmarks(self, images: Tensor) -> Tensor:
         """Aligned faces to landmarks (B, 68, 2): x, y in sides of the picture."""
-        face = _crop(images, LANDMARK_CROP, 64)
+        face = crop_face(images, LANDMARK_CROP, 64)
         luma = face.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
         grey = (face * luma).sum(1, keepdim=True)
         landmarks = self.network((grey + 1) * 127.5 / 256).view(-1, 68, 2)
@@ -109,7 +110,7 @@ class Pose(FrozenNetwork):
 
     def angles(self, images: Tensor) -> Tensor:
         """Aligned faces to (B, 3) degrees: yaw, pitch (up positive), roll."""
-        logits = self.network(_imagenet(_crop(images, POSE_CROP, 224)))
+        logits = self.network(_imagenet(crop_face(images, POSE_CROP, 224)))
         bins = torch.arange(66.0, device=images.device)
         return torch.stack(
             [(head.softmax(1) * bins).sum(1) * 3 - 99 for head in logits], dim=1
@@ -145,7 +146,7 @@ class Expression(FrozenNetwork):
 
     def logits(self, images: Tensor) -> Tensor:
         """Aligned faces to (B, 7) logits; index 3 is happy, 6 is neutral."""
-        return self.network((_crop(images, EXPRESSION_CROP, 224) + 1) / 2)
+        return self.network((crop_face(images, EXPRESSION_CROP, 224) + 1) / 2)
 
     forward = logits
 

@@ -1,47 +1,61 @@
-"""Which directions of the edited rows change who somebody is, and little else.
+"""Which directions of the edited rows change what is seen in a face.
 
-At the codes of many people the gradients of three outputs are computed: of the identity
-vector, of the landmarks and of the picture's pixels. The directions that change
-identity most, for what they change of the other two and for how unusual the step is,
-solve a generalised eigenvalue problem. Nothing is trained.
+At the codes of many people the gradients of a few outputs are computed. For the ring
+these are the identity vector, the landmarks and the picture's pixels: the directions
+that change identity most, for what they change of the other two and for how unusual the
+step is, solve a generalised eigenvalue problem. For the steady cipher they are the pose
+and the apparent gender: the directions that change these most are left alone. Nothing
+is trained.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from facersa.cipher.ring import RingMapper
+from facersa.cipher.steady import LAYERS
 from facersa.generator.base import Generator
-from facersa.judges.networks import IdentityJudge, Landmarks
+from facersa.generator.statistics import WStatistics
+from facersa.judges.look import LookJudge
+from facersa.judges.networks import Pose
+from facersa.people import training_seeds, varied_codes
 
 SIDE = 64  # of the picture whose pixels should stay
 PART = 4  # people painted at once
+STEADY_PEOPLE = 320  # at whose codes the kept directions are measured
+STEADY_NUMBERS = (3, 1)  # of kept directions: of the pose, of the apparent gender
+
+
+def shrunk(picture: Tensor) -> Tensor:
+    """Pictures (B, 3, R, R) at 64 x 64, of which the pixels should stay."""
+    return F.interpolate(picture, size=(SIDE, SIDE), mode="area")
 
 
 def output_gradients(
-    ring: RingMapper,
     generator: Generator,
-    identity: IdentityJudge,
-    landmarks: Landmarks,
+    outputs: Sequence[Callable[[Tensor], Tensor]],
     codes: Tensor,
     *,
+    layers: Sequence[int],
+    axes: Tensor,
     seed: int = 0,
     progress: bool = True,
 ) -> Tensor:
-    """Gradients (B, 3, axes) of identity, landmarks and pixels, one a person.
+    """Gradients (B, outputs, axes) of what networks see in a picture, one a person.
 
-    Each is that of a random mixture of the outputs, so the mean of its outer products
-    over people is that of J^T J, of the Jacobian J.
+    Each is that of a random mixture of an output's numbers, so the mean of its outer
+    products over people is that of J^T J, of the Jacobian J.
 
     Args:
-        ring: along its whitened axes, all of its rows moving alike.
         generator: paints the previews.
-        identity: training judge.
-        landmarks: training judge.
-        codes: people (B, rows, 512).
+        outputs: of pictures (B, 3, R, R), such as a judge's embedding.
+        codes: people (B, rows, D).
+        layers: the rows that move, all alike.
+        axes: (axes, D) steps of w along which they move.
         seed: of the mixtures.
         progress: show a bar.
     """
@@ -51,15 +65,13 @@ def output_gradients(
     for part in parts:
         ws = part.clone().requires_grad_(True)
         picture = generator.preview(ws)
-        small = F.interpolate(picture, size=(SIDE, SIDE), mode="area")
-        outputs = (identity.embed(picture), landmarks.landmarks(picture), small)
         along = []
-        for output in outputs:
+        for output in [see(picture) for see in outputs]:
             mixture = torch.randn(output.shape, generator=rng).to(output)
             total = (output * mixture).sum()
             (gradient,) = torch.autograd.grad(total, ws, retain_graph=True)
-            rows = gradient[:, list(ring.layers)].sum(1)
-            along.append(rows.double() @ ring.write.T)
+            rows = gradient[:, list(layers)].sum(1)
+            along.append(rows.double() @ axes.double().T)
         gradients.append(torch.stack(along, dim=1))
     return torch.cat(gradients)
 
@@ -85,3 +97,48 @@ def identity_directions(gradients: Tensor, number: int, keep: float = 1.6) -> Te
     _, vectors = torch.linalg.eigh((scaled + scaled.T) / 2)
     best = vectors.flip(1)[:, :number]
     return torch.linalg.solve_triangular(half.T, best, upper=True).T
+
+
+def steady_directions(gradients: Tensor, numbers: Sequence[int]) -> Tensor:
+    """Directions that the steady cipher leaves alone, (axes, sum of ``numbers``).
+
+    Of each output the leading eigenvectors of its mean G = J^T J, made orthonormal.
+
+    Args:
+        gradients: (B, outputs, axes) of ``output_gradients``.
+        numbers: of directions, for each output.
+    """
+    leading = []
+    for part, number in zip(gradients.unbind(1), numbers, strict=True):
+        _, vectors = torch.linalg.eigh(part.T @ part)
+        leading.append(vectors.flip(1)[:, :number])
+    return torch.linalg.qr(torch.cat(leading, 1)).Q
+
+
+def fit_steady(
+    generator: Generator,
+    pose: Pose,
+    look: LookJudge,
+    count: int = STEADY_PEOPLE,
+    *,
+    progress: bool = True,
+) -> Tensor:
+    """The directions of the shipped steady cipher, (512, 4): pose, apparent gender.
+
+    Args:
+        generator: the shipped one.
+        pose: training judge.
+        look: judge of apparent gender.
+        count: people at whose codes the gradients are computed.
+        progress: show a bar.
+    """
+    codes = varied_codes(generator, count, training_seeds(0, count).start)
+    gradients = output_gradients(
+        generator,
+        [pose.angles, lambda picture: look.look(picture).male],
+        codes,
+        layers=LAYERS,
+        axes=WStatistics.load().colourer().to(codes),
+        progress=progress,
+    )
+    return steady_directions(gradients, STEADY_NUMBERS)

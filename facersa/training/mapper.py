@@ -31,7 +31,11 @@ from facersa.people import training_seeds, varied_codes
 from facersa.training.assembly import become_ring
 from facersa.training.chains import GROUPS, Group, fresh_codes, named_codes
 from facersa.training.critic import Critic, Painter
-from facersa.training.directions import identity_directions, output_gradients
+from facersa.training.directions import (
+    identity_directions,
+    output_gradients,
+    shrunk,
+)
 from facersa.training.distillation import distillation_loss
 from facersa.training.loop import TrainConfig, seeded
 from facersa.training.losses import (
@@ -131,8 +135,13 @@ class MapperTask:
         rng = torch.Generator().manual_seed(config.seed)
         if isinstance(self.mapper, RingMapper):
             codes = self.codes[: self.recipe.gradient_people]
-            judges = self.identity, self.landmarks
-            gradients = output_gradients(self.mapper, self.generator, *judges, codes)
+            gradients = output_gradients(
+                self.generator,
+                [self.identity.embed, self.landmarks.landmarks, shrunk],
+                codes,
+                layers=self.mapper.layers,
+                axes=self.mapper.write,
+            )
             number = len(self.mapper.directions)
             self.mapper.start_along(identity_directions(gradients, number), rng)
         if self.recipe.assembled:

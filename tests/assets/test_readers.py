@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pickle
 import zipfile
@@ -272,3 +273,23 @@ def test_what_is_not_there_is_empty(tmp_path: Path, content: Any) -> None:
 def test_a_tensor_without_a_number_for_each_entry_is_refused(value: Tensor) -> None:
     with pytest.raises(CheckpointError, match="'a' is not an array of real numbers"):
         tensors_under({"g_ema": {"a": value, 3: value}}, "g_ema")
+
+
+def tfjs(values: np.ndarray, **more: object) -> tuple[bytes, bytes]:
+    entry = {"name": "a/filters", "shape": list(values.shape), **more}
+    return json.dumps([{"weights": [entry]}]).encode(), values.tobytes()
+
+
+def test_tfjs_weights_are_scaled_back_and_turned_round() -> None:
+    kernel = np.arange(3 * 2 * 4 * 5, dtype=np.uint8).reshape(3, 2, 4, 5)
+    data = tfjs(kernel, quantization={"dtype": "uint8", "scale": 0.5, "min": -1.0})
+    weight = load(readers.tfjs_weights(*data))["a.weight"]
+    assert weight.shape == (5, 4, 3, 2)
+    assert weight[1, 2, 0, 1] == kernel[0, 1, 2, 1] * 0.5 - 1
+
+
+def test_tfjs_weights_that_do_not_fit_are_refused() -> None:
+    manifest, data = tfjs(np.zeros(4, np.float32))
+    for bad in ((manifest, data[:-1]), (manifest, data + b"0"), (b"[]", data)):
+        with pytest.raises(AssetError, match="fetch"):
+            readers.tfjs_weights(*bad)

@@ -7,7 +7,12 @@ import torch
 from facersa.cipher.ring import RingConfig, RingMapper
 from facersa.generator.base import Generator
 from facersa.judges.networks import load_identity, load_landmarks
-from facersa.training.directions import identity_directions, output_gradients
+from facersa.training.directions import (
+    identity_directions,
+    output_gradients,
+    shrunk,
+    steady_directions,
+)
 
 
 def test_directions_change_identity_and_spare_the_rest() -> None:
@@ -30,8 +35,16 @@ def test_directions_change_identity_and_spare_the_rest() -> None:
 def test_gradients_are_those_of_a_small_step(generator: Generator) -> None:
     ring = RingMapper(RingConfig(planes=2, axes=8))
     ws = generator.sample(range(2), 0.7)
-    judges = load_identity(), load_landmarks()
-    gradients = output_gradients(ring, generator, *judges, ws, seed=3, progress=False)
+    judge = load_identity()
+    gradients = output_gradients(
+        generator,
+        [judge.embed, load_landmarks().landmarks, shrunk],
+        ws,
+        layers=ring.layers,
+        axes=ring.write,
+        seed=3,
+        progress=False,
+    )
     assert gradients.shape == (2, 3, 8)
     # The same mixture of the identity vector, a little further along axis 0.
     rng = torch.Generator().manual_seed(3)
@@ -42,8 +55,23 @@ def test_gradients_are_those_of_a_small_step(generator: Generator) -> None:
         moved = ws.clone()
         moved[:, 5:9] += sign * size * ring.write[0].float()
         with torch.no_grad():
-            ends.append((judges[0].embed(generator.preview(moved)) * mixture).sum(1))
+            ends.append((judge.embed(generator.preview(moved)) * mixture).sum(1))
     measured = (ends[1] - ends[0]) / (2 * size)
     torch.testing.assert_close(
         measured, gradients[:, 0, 0].float(), rtol=0.1, atol=0.02
     )
+
+
+def test_what_an_output_depends_on_is_left_alone() -> None:
+    """Eight axes: the pose along two of them, the gender along a slanted third."""
+    rng = torch.Generator().manual_seed(0)
+    gradients = 1e-3 * torch.randn(400, 2, 8, generator=rng, dtype=torch.float64)
+    strong = torch.randn(400, 3, generator=rng, dtype=torch.float64)
+    gradients[:, 0, 1:3] += strong[:, :2]
+    gradients[:, 1, 4] += strong[:, 2]
+    gradients[:, 1, 1] += strong[:, 2]
+    kept = steady_directions(gradients, [2, 1])
+    torch.testing.assert_close(kept.T @ kept, torch.eye(3, dtype=kept.dtype))
+    moved = torch.eye(8, dtype=kept.dtype) - kept @ kept.T  # what remains of a step
+    assert moved[:, [1, 2, 4]].norm(dim=0).max() < 0.01
+    assert moved[:, [0, 3, 5, 6, 7]].norm(dim=0).min() > 0.99

@@ -1,0 +1,83 @@
+"""The exact cipher for photographs: a rotation that keeps pose and apparent gender.
+
+Also our own construction. It is the rotation (see ``rotation``) with two changes. All
+edited rows turn alike: the rows of one person resemble each other, and so do those of
+the person who comes out, while rows that turn each on its own make a face of six
+people, which looks worn. And the turn leaves a few directions of w alone, those along
+which the head turns and along which a face looks like a man's or a woman's. They were
+measured once (``training.steady``) and are public, as the angles are.
+
+An encrypted face therefore fits the body and the hair that it sits among. What is kept
+is kept: whoever sees the picture learns the pose, and mostly the apparent gender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+
+import torch
+from safetensors.torch import load
+from torch import Tensor
+
+from facersa.cipher.rotation import DEFAULT_CONTEXT, DEFAULT_KAPPA, RotationCipher
+from facersa.generator.statistics import WStatistics
+
+FILE = "steady.safetensors"
+LAYERS = tuple(range(3, 11))
+
+
+class SteadyCipher(RotationCipher):
+    """``cipher(ws, code) -> ws``; arguments as for ``RotationCipher``.
+
+    The kept directions are those of the shipped generator. For statistics of another
+    one, none are known, and the rows turn alike in all directions.
+    """
+
+    name = "steady"
+
+    def __init__(
+        self,
+        statistics: WStatistics | None = None,
+        *,
+        layers: Sequence[int] = LAYERS,
+        num_bits: int = 128,
+        kappa: float = DEFAULT_KAPPA,
+        context: int = DEFAULT_CONTEXT,
+    ) -> None:
+        super().__init__(
+            statistics, layers=layers, num_bits=num_bits, kappa=kappa, context=context
+        )
+        shipped = WStatistics.load()
+        stats = shipped if statistics is None else statistics
+        table = self.table.unflatten(1, (len(self.layers), -1))
+        table = table[:, :1].expand_as(table).clone()
+        if torch.equal(stats.mean, shipped.mean):
+            kept = kept_directions()
+            basis = complete_basis(kept)
+            self.whitener = self.whitener @ basis
+            self.colourer = basis.T @ self.colourer
+            table[..., : kept.shape[1] // 2] = 0  # these planes never turn
+        self.table = table.flatten(1)
+
+
+def kept_directions() -> Tensor:
+    """The shipped directions in whitened coordinates, (512, an even number)."""
+    data = (resources.files("facersa") / "weights" / FILE).read_bytes()
+    return load(data)["directions"].double()
+
+
+def complete_basis(directions: Tensor) -> Tensor:
+    """An orthogonal matrix (D, D) whose first columns are ``directions`` (D, k).
+
+    A product of k Householder reflections, written out: a library's would leave the
+    signs of the columns to its version, and with them the sense of every turn. The
+    other columns stay near the principal axes that they stand for.
+    """
+    basis = torch.eye(len(directions), dtype=torch.float64)
+    for index, direction in enumerate(directions.double().T):
+        mirror = basis.T @ direction
+        mirror[index] -= 1
+        if (length := mirror.square().sum()) > 0:
+            basis -= torch.outer(basis @ mirror, mirror) * (2 / length)
+    return basis
