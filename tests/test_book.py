@@ -42,7 +42,7 @@ PLAYERS = {
     "08_associated_loss": ("summed-password",),
     "09_training": ("learning",),
     "10_properties": tuple(f"property-{letter}" for letter in "abcdefgh"),
-    "11_inversion": ("guess-and-search",),
+    "11_inversion": ("fidelity-to-editability", "guess-and-search"),
     "12_from_pixels": ("pixel-journey",),
 }
 PAGES = ("index", "notation", "references", "licences")

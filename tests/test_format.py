@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,27 @@ def test_the_columns_of_the_rotation_are_these() -> None:
     assert [[i, k, int(table[i, k])] for i, k, _ in stored["entries"]] == stored[
         "entries"
     ]
+
+
+def test_the_steady_cipher_is_as_described() -> None:
+    """Section 8 of FORMAT.md, in numpy."""
+    file = resources.files("facersa") / "weights" / "steady.safetensors"
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == VECTORS["directions"]
+    matrix = np.eye(512)
+    for j, d in enumerate(load_file(str(file))["directions"].numpy().T):
+        v = matrix.T @ d - np.eye(512)[j]
+        matrix = matrix @ (np.eye(512) - 2 * np.outer(v, v) / (v @ v))
+    stats, halves = WStatistics.load(), np.array([1, -1] * 8)
+    angles = halves @ half_columns(16, 3, 256).astype(float) * (2 * np.pi / 2**32)
+    angles[:2] = 0
+    ws = stats.unwhiten(torch.randn(1, 16, 512, dtype=torch.float64))
+    z = stats.whiten(ws)[0].numpy() @ matrix
+    y = z[7] + 0.15 * z[12]
+    turned = (y[0::2] + 1j * y[1::2]) * np.exp(1j * angles)
+    wanted = np.stack([turned.real, turned.imag], 1).ravel() - 0.15 * z[12]
+    code = Password(tuple(int(half) for half in halves)).code
+    edited = stats.whiten(load_cipher("steady", num_bits=16)(ws, code))[0, 7]
+    np.testing.assert_allclose(edited.numpy() @ matrix, wanted, atol=1e-6)
 
 
 def test_the_shipped_ciphers_have_these_fingerprints() -> None:
