@@ -4,7 +4,7 @@
 
 Eileen Collins (NASA) and Grace Hopper (US Navy) are in the public domain and come with
 scikit-image and Matplotlib. The third person is generated. All go the way of
-``facersa encrypt`` and ``facersa decrypt``; salts are random, so no two sheets are alike.
+``facersa encrypt`` and ``facersa decrypt``; salts are random, and so are the faces.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def main() -> None:
         print(name)
         encrypted = engine.encrypt(engine.invert(to_levels(photo)), PASSWORD)
         decrypted = engine.decrypt(encrypted.data, PASSWORD)
-        for row, picture in zip(rows, (photo, encrypted.image, decrypted.image)):
+        for row, picture in zip(
+            rows, (photo, encrypted.image, decrypted.image), strict=True
+        ):
             row.append(contact_sheet([square(picture)], side=420))
     labels = [
         f"{name}, {how}"

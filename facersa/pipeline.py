@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,25 +20,21 @@ from facersa.cipher.base import Cipher
 from facersa.cipher.catalogue import DEFAULT, describe, load_cipher, restore
 from facersa.cipher.password import Password, Secrets, new_salt
 from facersa.errors import FaceRSAError, ImageError, PasswordError, SealedError
-from facersa.generator.base import PREVIEW_SIDE, Generator
+from facersa.generator.base import Generator
 from facersa.generator.load import load_generator
 from facersa.generator.mobile_stylegan import MobileStyleGAN
-from facersa.generator.openvino import Renderer
-from facersa.generator.parts import BLOCKS as PARSED_BLOCKS
-from facersa.generator.parts import load_parser
 from facersa.generator.statistics import WStatistics
 from facersa.inversion.e4e import E4EEncoder
 from facersa.inversion.inverter import Inverter
 from facersa.inversion.kept import KeptInversions
 from facersa.inversion.search import ProjectConfig
 from facersa.judges.bisenet import BiSeNet
-from facersa.judges.look import Look, LookJudge, load_look
+from facersa.judges.look import LookJudge, load_look
+from facersa.painting import SAME_POSE, FacePainter, Fit, moved
 from facersa.photo.align import PhotoFace, choose, find_squares
-from facersa.photo.background import match_background
 from facersa.photo.blazeface import BlazeFace, load_blazeface
-from facersa.photo.blend import fit_oval, harmonise
-from facersa.photo.faces import ALIGNED_BOX, Box, HeldOutFaces, load_held_out_faces
-from facersa.photo.images import is_grey, resize, to_grey, to_levels, to_uint8
+from facersa.photo.faces import HeldOutFaces, load_held_out_faces
+from facersa.photo.images import to_levels
 from facersa.photo.paste import paste
 from facersa.photo.square import Aligned, crop
 from facersa.sealing.chunk import Prior, Sealed, conceal, lay_open
@@ -49,10 +45,6 @@ from facersa.sealing.prior import NormalPrior
 
 Chunk = Literal["ambiguous", "sealed", "open", "none"]
 Part = Literal["face", "head"]
-# 255ths of a side. The ovals of a photo and its inversion are nearer than the first; a
-# face that has moved less than the second looks as if it had not moved.
-SAME_POSE, GOOD_POSE = 16, 8
-LIKE_AGE = 12  # years between the apparent ages of two people who look alike in age
 SALTS = 4  # tried at most, each at the cost of argon2id
 IN_PIXELS = ("ambiguous", "none")  # of these the pixels may hold the code as well
 
@@ -130,16 +122,16 @@ class FaceRSA:
         kappa: float | None = None,
     ) -> None:
         self.generator = generator if generator is not None else load_generator()
-        self.renderer = Renderer(self.generator)
+        self.painter = FacePainter(self.generator, bisenet)
+        self.renderer = self.painter.renderer
         self.statistics = WStatistics.of(self.generator)
-        self._encoder, self._bisenet = encoder, bisenet
+        self._encoder = encoder
         self._options = {"layers": layers, "kappa": kappa, "weights": weights}
         self._default = self._load(cipher, None)
         self._prior = NormalPrior.of_rows(self.generator.num_ws)
         self._table: CompactCode | None = None
         if isinstance(self.generator, MobileStyleGAN):
             self._table = CompactCode.load()
-            self._parser = load_parser(self.generator.w_avg.device)
 
     @property
     def default_bits(self) -> int:
@@ -299,11 +291,9 @@ class FaceRSA:
         prior, ws = self._prior_of(in_pixels), inversion.ws
         if mode != "open":
             ws = prior.quantise(ws, self.statistics)
-        wanted = _Wanted(
-            () if crop else aligned.oval,
-            self.look.look(inversion.aligned.image) if same_look else None,
-        )
-        salt, password = self._salted(secrets, cipher, ws, wanted)
+        look = self.look.look(inversion.aligned.image) if same_look else None
+        fit = Fit(() if crop else aligned.oval, look)
+        salt, password = self._salted(secrets, cipher, ws, fit)
         edited = cipher(ws, password.code)
         notes: dict[str, Any] = {
             "salt": salt,
@@ -323,7 +313,7 @@ class FaceRSA:
                 nonce=NONCE if in_pixels else None,
             )
         photo = picture.photo
-        face, fitted = self._painted(edited, photo, None if crop else aligned)
+        face, fitted = self.painter.paint(edited, photo, None if crop else aligned)
         image = face if crop else paste(photo, fitted, aligned)
         chunks = faces if mode == "none" else [*faces, sealed]
         mark = mark_of([*faces, sealed])
@@ -422,13 +412,13 @@ class FaceRSA:
             where = where.beside([near.quad for near in self.find_faces(photo)])
         last = sealed.mode != "open"
         if last and where and where.oval:
-            small = resize(self.renderer.full(ws), PREVIEW_SIDE)
-            if _moved(small, where.oval, self.faces) > SAME_POSE:
+            face = self.painter.small(ws)
+            if moved(face, where.oval, self.faces) > SAME_POSE:
                 where = replace(where, oval=())  # the whole head is painted
-        face, fitted = self._painted(ws, photo, where)
+        face, fitted = self.painter.paint(ws, photo, where)
         image = face
         if where is not None:
-            _, shown = self._painted(before, photo, where)
+            _, shown = self.painter.paint(before, photo, where)
             image = paste(photo, fitted, where, replaces=shown)
         if sealed.mode == "open":
             notes: dict[str, Any] = {
@@ -441,34 +431,8 @@ class FaceRSA:
         return Encrypted(out, face, ws)
 
     @torch.no_grad()
-    def _painted(
-        self, ws: Tensor, photo: Tensor, where: Aligned | None
-    ) -> tuple[Tensor, Tensor]:
-        """The face of a code, grey where the photo it belongs to is grey.
-
-        And the same as it is pasted: its rim, or its background, in the colours of
-        the photo's.
-
-        Raises:
-            SealedError: numbers so large that they paint nothing.
-        """
-        face = self.renderer.full(ws)
-        if not face.isfinite().all():
-            raise SealedError(
-                "the numbers in this file paint no face: it is damaged or forged; get "
-                "an intact copy."
-            )
-        face = to_grey(face) if is_grey(photo) else face
-        if where is not None and where.oval:
-            return face, harmonise(face, photo, where)
-        background = None if where is None else self._background(ws, face)
-        if where is None or background is None:
-            return face, face
-        return face, match_background(face, background.to(face), photo, where)
-
-    @torch.no_grad()
     def _salted(
-        self, secrets: Secrets, cipher: Cipher, ws: Tensor, wanted: _Wanted
+        self, secrets: Secrets, cipher: Cipher, ws: Tensor, fit: Fit
     ) -> tuple[bytes, Password]:
         """A salt, and the password under it.
 
@@ -487,31 +451,14 @@ class FaceRSA:
                     "these passwords cancel out, so the face would stay as it is; "
                     "leave one of them out."
                 )
-            if not (wanted and secrets.texts):
+            if fit == Fit() or not secrets.texts:
                 return salt, password
-            misfit = self._misfit(cipher(ws, password.code), wanted)
+            face = self.painter.small(cipher(ws, password.code))
+            misfit = fit.misfit(face, self.faces, self.look)
             tried.append((misfit, salt, password))
             if misfit <= 1:
                 break
         return min(tried, key=lambda one: one[0])[1:]
-
-    def _misfit(self, ws: Tensor, wanted: _Wanted) -> float:
-        """How badly a code's face fits: at most 1 if nothing is noticed."""
-        small = resize(self.renderer.full(ws), PREVIEW_SIDE)
-        return max(
-            _moved(small, wanted.oval, self.faces) / GOOD_POSE if wanted.oval else 0,
-            _unlike(self.look.look(small), wanted.look) if wanted.look else 0,
-        )
-
-    def _background(self, ws: Tensor, face: Tensor) -> Tensor | None:
-        """The share of background in a painted face, if something here can tell."""
-        if self._bisenet is not None:
-            return self._bisenet.background(face.to(self.generator.w_avg))
-        if isinstance(self.generator, MobileStyleGAN):
-            code = ws.to(self.generator.w_avg)
-            features = self.generator.synthesis.features(code, PARSED_BLOCKS)
-            return self._parser.background(features)
-        return None
 
     def _cipher_of(self, sealed: Sealed) -> Cipher:
         if sealed.shape != (self.generator.num_ws, self.generator.w_dim):
@@ -525,36 +472,6 @@ class FaceRSA:
             loaded=self._default,
             statistics=self.statistics,
         )
-
-
-class _Wanted(NamedTuple):
-    """What an encrypted face should share with the photograph, if it can be chosen."""
-
-    oval: Sequence[int]
-    look: Look | None
-
-    def __bool__(self) -> bool:
-        return bool(self.oval or self.look)
-
-
-def _moved(picture: Tensor, oval: Sequence[int], faces: HeldOutFaces) -> float:
-    """How far a face (1, 3, R, R) is from the pose that an oval is made for.
-
-    In 255ths of a side: the largest difference of the two ovals' numbers.
-    """
-    levels = np.ascontiguousarray(to_uint8(picture)[0])
-    size = len(levels)
-    box: Box = tuple(edge * size for edge in ALIGNED_BOX)  # type: ignore[assignment]
-    corners = np.array([[0.0, 0], [0, size], [size, size], [size, 0]])
-    painted = fit_oval(faces.locate(levels, box) + 0.5, corners)
-    return float(np.abs(np.subtract(painted, oval)).max())
-
-
-def _unlike(one: Look, other: Look) -> float:
-    """How different two people look: at most 1 if of one gender and of like age."""
-    genders = float(one.male > 0) != float(other.male > 0)
-    years = float((one.age - other.age).abs())
-    return (3.0 if genders else 0.0) + years / LIKE_AGE
 
 
 def _parsed(

@@ -68,6 +68,7 @@ HOUSE = {
     ),
     "inversion": ("search", "trunk", "encoder", "e4e", "inverter", "kept"),
     "sealing": ("prior", "compact", "chunk", "watermark", "pixels", "picture"),
+    "painting": (),
     "pipeline": (),
     "training": (
         "losses",

@@ -1,0 +1,124 @@
+"""A code painted as the face of a photograph, and how well that face fits in there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facersa.errors import SealedError
+from facersa.generator.base import PREVIEW_SIDE, Generator
+from facersa.generator.mobile_stylegan import MobileStyleGAN
+from facersa.generator.openvino import Renderer
+from facersa.generator.parts import BLOCKS as PARSED_BLOCKS
+from facersa.generator.parts import load_parser
+from facersa.judges.bisenet import BiSeNet
+from facersa.judges.look import Look, LookJudge
+from facersa.photo.background import match_background
+from facersa.photo.blend import fit_oval, harmonise
+from facersa.photo.faces import ALIGNED_BOX, Box, HeldOutFaces
+from facersa.photo.images import is_grey, resize, to_grey, to_uint8
+from facersa.photo.square import Aligned
+
+# 255ths of a side. The ovals of a photo and its inversion are nearer than the first; a
+# face that has moved less than the second looks as if it had not moved.
+SAME_POSE, GOOD_POSE = 16, 8
+LIKE_AGE = 12  # years between the apparent ages of two people who look alike in age
+
+
+class FacePainter:
+    """Paints codes as faces of photographs.
+
+    Args:
+        generator: whose codes they are.
+        bisenet: tells background from face; without one the features of the shipped
+            generator do, and for another generator nothing does.
+    """
+
+    def __init__(self, generator: Generator, bisenet: BiSeNet | None = None) -> None:
+        self.generator, self._bisenet = generator, bisenet
+        self.renderer = Renderer(generator)
+        if isinstance(generator, MobileStyleGAN):
+            self._parser = load_parser(generator.w_avg.device)
+
+    @torch.no_grad()
+    def paint(
+        self, ws: Tensor, photo: Tensor, where: Aligned | None
+    ) -> tuple[Tensor, Tensor]:
+        """The face of a code, grey where the photo it belongs to is grey.
+
+        And the same as it is pasted: its rim, or its background, in the colours of
+        the photo's.
+
+        Raises:
+            SealedError: numbers so large that they paint nothing.
+        """
+        face = self.renderer.full(ws)
+        if not face.isfinite().all():
+            raise SealedError(
+                "the numbers in this file paint no face: it is damaged or forged; get "
+                "an intact copy."
+            )
+        face = to_grey(face) if is_grey(photo) else face
+        if where is not None and where.oval:
+            return face, harmonise(face, photo, where)
+        background = None if where is None else self._background(ws, face)
+        if where is None or background is None:
+            return face, face
+        return face, match_background(face, background.to(face), photo, where)
+
+    def _background(self, ws: Tensor, face: Tensor) -> Tensor | None:
+        """The share of background in a painted face, if something here can tell."""
+        if self._bisenet is not None:
+            return self._bisenet.background(face.to(self.generator.w_avg))
+        if isinstance(self.generator, MobileStyleGAN):
+            code = ws.to(self.generator.w_avg)
+            features = self.generator.synthesis.features(code, PARSED_BLOCKS)
+            return self._parser.background(features)
+        return None
+
+    def small(self, ws: Tensor) -> Tensor:
+        """The face of a code as small as a preview: enough to see whether it fits."""
+        return resize(self.renderer.full(ws), PREVIEW_SIDE)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a face should share with the photograph that it goes into.
+
+    Attributes:
+        oval: the one that is painted; empty if the pose does not matter.
+        look: apparent gender and age of the person there; None if they do not matter.
+    """
+
+    oval: Sequence[int] = ()
+    look: Look | None = None
+
+    @torch.no_grad()
+    def misfit(self, face: Tensor, faces: HeldOutFaces, judge: LookJudge) -> float:
+        """How badly a face (1, 3, R, R) fits: at most 1 if nothing is noticed."""
+        pose = moved(face, self.oval, faces) / GOOD_POSE if self.oval else 0
+        return max(pose, unlike(judge.look(face), self.look) if self.look else 0)
+
+
+def moved(face: Tensor, oval: Sequence[int], faces: HeldOutFaces) -> float:
+    """How far a face (1, 3, R, R) is from the pose that an oval is made for.
+
+    In 255ths of a side: the largest difference of the two ovals' numbers.
+    """
+    levels = np.ascontiguousarray(to_uint8(face)[0])
+    size = len(levels)
+    box: Box = tuple(edge * size for edge in ALIGNED_BOX)  # type: ignore[assignment]
+    corners = np.array([[0.0, 0], [0, size], [size, size], [size, 0]])
+    painted = fit_oval(faces.locate(levels, box) + 0.5, corners)
+    return float(np.abs(np.subtract(painted, oval)).max())
+
+
+def unlike(one: Look, other: Look) -> float:
+    """How different two people look: at most 1 if of one gender and of like age."""
+    years = float((one.age - other.age).abs())
+    genders = bool((one.male > 0) != (other.male > 0))
+    return (3.0 if genders else 0.0) + years / LIKE_AGE
