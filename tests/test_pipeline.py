@@ -63,7 +63,7 @@ def inverted(engine: FaceRSA, inversion: Inversion) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def matched(engine: FaceRSA, inversion: Inversion) -> torch.Tensor:
     """The inverted face with the photo's colours behind it."""
-    return engine._painted(inversion.ws, inversion.photo, inversion.aligned)[1]
+    return engine.painter.paint(inversion.ws, inversion.photo, inversion.aligned)[1]
 
 
 def test_one_string_is_no_tuple_of_passwords() -> None:

@@ -1,0 +1,65 @@
+"""Tests of how well a painted face fits into its photograph."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from facersa.generator.base import Generator
+from facersa.judges.look import Look, LookJudge, load_look
+from facersa.painting import GOOD_POSE, SAME_POSE, FacePainter, Fit, moved, unlike
+from facersa.photo.align import align, find_squares
+from facersa.photo.faces import HeldOutFaces, load_held_out_faces
+
+
+@pytest.fixture(scope="module")
+def faces() -> HeldOutFaces:
+    return load_held_out_faces()
+
+
+@pytest.fixture(scope="module")
+def judge() -> LookJudge:
+    return load_look()
+
+
+def look(male: float, age: float) -> Look:
+    return Look(torch.tensor([male]), torch.tensor([age]))
+
+
+def test_people_look_alike_by_gender_and_age() -> None:
+    assert unlike(look(2, 30), look(0.1, 30)) == 0
+    assert 0 < unlike(look(2, 30), look(2, 38)) < 1 < unlike(look(2, 30), look(2, 60))
+    assert unlike(look(2, 30), look(-2, 30)) > unlike(look(2, 30), look(2, 50))
+
+
+def test_an_oval_knows_its_pose(astronaut: torch.Tensor, faces: HeldOutFaces) -> None:
+    face, *_ = find_squares(astronaut, faces)
+    aligned = align(astronaut, 256, faces=faces).image
+    assert moved(aligned, face.oval, faces) <= 4  # of rounding and of the smaller copy
+    assert moved(aligned.roll(24, 3), face.oval, faces) > SAME_POSE
+
+
+def test_a_face_fits_itself_and_not_anybody(
+    generator: Generator, faces: HeldOutFaces, judge: LookJudge
+) -> None:
+    painter = FacePainter(generator)
+    people = [painter.small(generator.sample([k], 0.7)) for k in range(6)]
+    with torch.no_grad():
+        looks = [judge.look(person) for person in people]
+    ovals = [find_squares(person, faces)[0].oval for person in people]
+    misfits = torch.tensor(
+        [
+            [Fit(oval, seen).misfit(person, faces, judge) for person in people]
+            for oval, seen in zip(ovals, looks, strict=True)
+        ]
+    )
+    assert misfits.diagonal().max() <= 4 / GOOD_POSE
+    others = misfits[~torch.eye(len(people), dtype=torch.bool)]
+    assert others.min() > misfits.diagonal().max() and others.max() > 2
+
+
+def test_what_does_not_matter_is_not_looked_at(
+    generator: Generator, faces: HeldOutFaces, judge: LookJudge
+) -> None:
+    person = FacePainter(generator).small(generator.sample([0], 0.7))
+    assert Fit().misfit(person, faces, judge) == 0
