@@ -106,7 +106,7 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "attack n": ("N", "number of generated people  [default: 200, rows: 70]"),
     "attack steps": (
         "N",
-        "most steps of each inversion; 0: the encoder's guess; 200 take minutes",
+        "most steps of each inversion; 0: the encoder's guess; 60 take a minute",
     ),
     "attack photo": (
         "FILE",
