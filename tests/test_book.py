@@ -33,6 +33,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # What the book holds. A chapter or a figure that goes missing fails here.
 PLAYERS = {
     "00a_rsa": ("keys-on-and-off",),
+    "00b_gan": ("gan-in-the-plane", "walk"),
+    "00c_judges": ("angular-margin", "threshold"),
     "01_quickstart": ("passwords",),
     "02_w_plus": ("truncation", "one-row", "style-mixing"),
     "03_locating": ("row-exchange",),
