@@ -128,7 +128,10 @@ def test_one_name_chooses_the_cipher(
 ) -> None:
     assert run("evaluate", "--cipher", name, "--n", 3) == 0
     cipher = measured["measured"]
-    assert (cipher.name, cipher.num_bits) == (name, 128 if cipher.exact and name != "ring" else 16)
+    assert (cipher.name, cipher.num_bits) == (
+        name,
+        128 if cipher.exact and name != "ring" else 16,
+    )
 
 
 def test_every_way_of_evaluating_keeps_the_stratum(
