@@ -64,7 +64,7 @@ def test_a_photograph_goes_through_an_e4e_file_and_back(
     encrypt = ("encrypt", folder / "photo.png", "-o", out, "--steps", 0)
     assert run(*encrypt, *own, *SECRET) == 0
     sealed = unseal(out.read_bytes())
-    assert sealed.shape == (18, 16) and sealed.params["cipher"] == "rotation"
+    assert sealed.shape == (18, 16) and sealed.params["cipher"] == "steady"
     assert run("decrypt", out, "-o", back, *own, *SECRET) == 0
     capfd.readouterr()
     assert run("decrypt", out, "-o", folder / "none.png", *SECRET) == 1

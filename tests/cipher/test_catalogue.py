@@ -282,7 +282,13 @@ def test_version_1_named_the_same_weights_otherwise() -> None:
 
 def test_file_numbers_are_for_ever() -> None:
     numbers = {name: entry.file_id for name, entry in CATALOGUE.items()}
-    assert numbers == {"rotation": 0, "steered": 1, "faithful": 2, "ring": 3}
+    assert numbers == {
+        "rotation": 0,
+        "steered": 1,
+        "faithful": 2,
+        "ring": 3,
+        "steady": 4,
+    }
 
 
 def test_a_fingerprint_is_what_the_format_says() -> None:

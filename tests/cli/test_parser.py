@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from facersa.cipher import catalogue
+from facersa.cipher.catalogue import DEFAULT
 from facersa.cipher.password import DEFAULT_BITS
 from facersa.cipher.rotation import DEFAULT_KAPPA, DEFAULT_LAYERS
+from facersa.cipher.steady import LAYERS
 from facersa.cli import pictures, train
 from facersa.cli.parser import OPTIONS, cipher_names, cli
 from facersa.errors import FaceRSAError
@@ -55,10 +57,11 @@ def test_help_and_version_import_nothing_slow() -> None:
 def test_help_names_the_defaults(run: Run, capsys: Capture) -> None:
     assert run("encrypt", "--help") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    rows = f"{DEFAULT_LAYERS[0]}-{DEFAULT_LAYERS[-1]}"
+    rows = f"steady {LAYERS[0]}-{LAYERS[-1]}, "
+    rows += f"rotation {DEFAULT_LAYERS[0]}-{DEFAULT_LAYERS[-1]}"
     for default in (
         "ambiguous",
-        "rotation",
+        DEFAULT,
         str(DEFAULT_KAPPA),
         f"{ProjectConfig().steps}",
         f"{DEFAULT_BITS}; a trained cipher has its own, 16",
@@ -90,7 +93,10 @@ def test_every_description_belongs_to_an_option() -> None:
         (("encrypt",), "PHOTO"),
         (("encrypt", "a.png"), "--output"),
         (("encrypt", "a.png", "-o", "b.png", "--mapper", "ring"), "--mapper"),
-        (("encrypt", "a.png", "-o", "b.png", "--cipher", "rign"), "rotation, ring, "),
+        (
+            ("encrypt", "a.png", "-o", "b.png", "--cipher", "rign"),
+            "rotation, steady, ring, ",
+        ),
         (("encrypt", "a.png", "-o", "b.png", "--face", "left"), "a number or all"),
         (("encrypt", "a.png", "-o", "b.png", "--layers", "8-5"), "such as 5-8"),
         (("encrypt", "a.png", "-o", "b.png", "--kappa", "much"), "--kappa"),

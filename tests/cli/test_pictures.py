@@ -44,7 +44,7 @@ def test_encrypt_and_decrypt_round_trip(
     back = tmp_path / "b.png"
     printed = capfd.readouterr()
     assert printed.out == (
-        f"wrote {back}: encrypted faces found: 1; decrypted: 0 (rotation cipher)\n"
+        f"wrote {back}: encrypted faces found: 1; decrypted: 0 (steady cipher)\n"
     )
     assert secret not in printed.out + printed.err
     assert secret.encode() not in sealed.read_bytes()
@@ -160,7 +160,7 @@ def test_open_files_warn_and_compose(
     assert run("encrypt", opened, "-o", second, "--password", "b") == 0
     printed = capfd.readouterr()
     assert OPEN_WARNING in printed.err
-    assert "encrypted once more: 0 (rotation cipher)" in printed.out
+    assert "encrypted once more: 0 (steady cipher)" in printed.out
     assert unseal(second.read_bytes()).mode == "open"
 
 
@@ -175,6 +175,7 @@ def test_open_files_warn_and_compose(
         "--kappa 0",
         "--crop",
         "--paint head",
+        "--look any",
         "--no-pixels",
     ],
 )
@@ -212,7 +213,7 @@ def test_all_faces_with_one_password(
     printed = capfd.readouterr()
     assert "face 0, of 2" in printed.err and "face 1, of 2" in printed.err
     assert SHARED_PIXELS in printed.err
-    assert f"{output}: faces found: 2; encrypted: 0, 1 (rotation" in printed.out
+    assert f"{output}: faces found: 2; encrypted: 0, 1 (steady" in printed.out
     first, second = unseal_all(output.read_bytes())
     assert first.salt != second.salt
     assert find(load_image(output)).salt == first.salt
