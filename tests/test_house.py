@@ -82,6 +82,9 @@ HOUSE = {
         "assembly",
         "encoder",
         "mapper",
+        "pool",
+        "distilled",
+        "scratch",
     ),
     "evaluation": (
         "results",
@@ -118,7 +121,7 @@ FILES = {
 }
 MODULES = [name for name in FILES if not name.endswith("__init__")]
 WEIGHTS = (".safetensors", ".npz", ".npy", ".onnx", ".pt", ".pth", ".bin", ".dat")
-MAX_WEIGHT_BYTES = 30_000_000
+MAX_WEIGHT_BYTES = 40_000_000
 
 
 def imports_of(source: str) -> Iterator[str]:
