@@ -91,8 +91,17 @@ class ScratchRecipe:
     curves_every: int = 25
 
 
-# Weights of the losses for the paper's mapper, with a password reader and a hinge.
-TAUGHT = LossWeights(different=9.0, reader=0.2, hinge=1.0)
+# Weights of the losses for the paper's mapper. Beyond the paper's list: recovery of
+# codes, which makes sums add up, a password reader and a hinge.
+TAUGHT = LossWeights(
+    different=30.0,
+    recover_id=10.0,
+    recover_pixels=3.0,
+    recover_code=50.0,
+    landmarks=28_000.0,
+    reader=0.2,
+    hinge=12.0,
+)
 # The faithful mapper from random weights, by the judge of codes.
 SCRATCH: Mapping[Preset, tuple[TrainConfig, ScratchRecipe]] = {
     "smoke": (
@@ -100,8 +109,8 @@ SCRATCH: Mapping[Preset, tuple[TrainConfig, ScratchRecipe]] = {
         ScratchRecipe(weights=TAUGHT, curves_every=3),
     ),
     "cpu": (
-        TrainConfig(steps=3000, batch=16, lr=3e-3, pool=8000, save_every=250),
-        ScratchRecipe(weights=TAUGHT, first_size=3.0),
+        TrainConfig(steps=1000, batch=16, lr=3e-3, pool=8000, save_every=250),
+        ScratchRecipe(weights=TAUGHT, ramp=0.0, first_size=3.0),
     ),
 }
 JUDGE: Mapping[Preset, TrainConfig] = {

@@ -132,4 +132,4 @@ def test_a_stopped_run_resumes_and_its_card_rebuilds_the_mapper(
 def test_the_shipped_recipe_is_the_preset() -> None:
     config, recipe = scratch_preset("cpu")
     assert set(recipe.groups) == {"single", "sequential", "associated"}
-    assert recipe.ramp > 0 and config.steps > 100
+    assert recipe.first_size > 1 and config.steps > 100
