@@ -221,8 +221,8 @@ def run_localise(
 
 @command("ablate")
 def run_ablate(
-    steps: int = 400,
-    n: int = 16,
+    steps: int = 160,
+    n: int = 10,
     seed: int = 0,
     output: str = "runs/ablation",
     json: str | None = None,

@@ -75,6 +75,11 @@ def _mapper(options: TrainOptions) -> tuple[Task, TrainConfig]:
 
     from_scratch = options.cipher == "faithful" and options.preset != "gpu"
     if options.stored[1].get("stage") == STAGE if options.stored else from_scratch:
+        if options.generator or options.bisenet:
+            raise FaceRSAError(
+                "the faithful mapper learns from a judge of codes, which knows neither "
+                "--generator nor --bisenet; leave them out, or use --preset gpu."
+            )
         return _from_scratch(options)
     preset, recipe = mapper_preset(options.preset, options.cipher)
     device, config = options.device, options.config(preset)

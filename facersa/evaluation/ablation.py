@@ -139,8 +139,8 @@ def ablate(
     judge: CodeJudge,
     folder: Path,
     *,
-    steps: int = 400,
-    n: int = 16,
+    steps: int = 160,
+    n: int = 10,
     seed: int = 0,
     variants: Mapping[str, Mapping[str, Any]] = VARIANTS,
     seeds: int = SEEDS,
@@ -166,7 +166,7 @@ def ablate(
         Values of all seeds are pooled; "seeds" has their means, "curves" the curves.
     """
     preset, recipe = scratch_preset("cpu")
-    recipe = replace(recipe, curves_every=max(1, steps // 20))
+    recipe = replace(recipe, curves_every=max(1, steps // 10))
     config = replace(preset, steps=steps, pool=2000, save_every=steps)
     codes, panel = people(generator, "W", PSI, n, seed), panel or Panel()
     values: dict[Key, list[float]] = defaultdict(list)

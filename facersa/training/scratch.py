@@ -69,8 +69,9 @@ def curve_codes(
 ) -> dict[str, Tensor]:
     """The codes that ``CURVES`` names, each under random passwords."""
     e1, e2, wrong = fresh_codes(3, len(ws), mapper.num_bits, rng).to(ws)
+    person = torch.arange(len(ws), device=ws.device)
     flipped = e1.clone()
-    flipped[:, 0] *= -1
+    flipped[person, person % mapper.num_bits] *= -1  # another bit for each
     once = mapper(ws, e1)
     twice = mapper(once, e2)
     undone = mapper(twice, -e2)

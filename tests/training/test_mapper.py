@@ -110,6 +110,9 @@ def test_the_gpu_recipe_takes_every_group_at_each_step(
     assert recipe.every_group
     small = replace(config, steps=1, batch=1, pool=2)
     task = make_task(recipe)
+    shipped = load_learned("faithful").state_dict()
+    first = task.mapper.state_dict()
+    assert all(torch.equal(first[name], value) for name, value in shipped.items())
     task.prepare(small, tmp_path)
     loss, figures = task.loss(0, torch.Generator().manual_seed(0))
     loss.backward()
