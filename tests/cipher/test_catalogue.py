@@ -130,7 +130,7 @@ def test_the_shipped_mapper_is_the_one_of_its_card(kind: str) -> None:
     assert fingerprint(mapper) != fingerprint(build_cipher(kind))
     results = Path(__file__).parents[2] / "book" / "results"
     tables = list(results.glob(f"properties_{kind}_*.json"))
-    assert len(tables) == 4
+    assert len(tables) == (2 if kind == "faithful" else 4)
     for table in tables:  # measured of these weights, and files of users need them
         assert json.loads(table.read_text())["cipher"].endswith(fingerprint(mapper))
 
