@@ -183,7 +183,7 @@ def ablate(
                 panel.landmarks,
                 seed=number,
             )
-            task.paints = False
+            task.painted = 0
             place = folder / f"{name.replace(' ', '-')}-{number}"
             own = replace(config, seed=number)
             result = run_variant(task, own, codes, panel, place, progress=progress)

@@ -105,7 +105,7 @@ class ScratchTask:
     """
 
     name = "mapper_faithful"
-    paints = True  # in ``measure``
+    painted = 24  # people that ``measure`` paints
 
     def __init__(
         self,
@@ -228,14 +228,11 @@ class ScratchTask:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """The curves, and the same of painted previews of people never trained on.
-
-        24 people.
-        """
+        """The curves, and the same of painted previews of people never trained on."""
         figures, generator = self.curves(), self.generator
-        if not self.paints:
+        if not self.painted:
             return figures
-        ws = varied_codes(generator, 24, seed=0)
+        ws = varied_codes(generator, self.painted, seed=0)
         codes = curve_codes(self.mapper, ws, torch.Generator().manual_seed(0))
         renderer = Renderer(generator)
         pictures = {

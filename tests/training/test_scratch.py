@@ -33,6 +33,7 @@ def make(
     judge = CodeJudge(JudgeConfig(width=32, context=16)).eval().requires_grad_(False)
     judges = load_identity(), load_landmarks()
     task = ScratchTask(judge, recipe, generator, *judges, seed=seed)
+    task.painted = 2
     task.prepare(config, Path())
     return task
 
