@@ -154,7 +154,7 @@ def training() -> dict[str, list[float]]:
     for kind, stage, batch in [
         *(("steered", "painted", count) for count in counts),
         *(("faithful", "painted", count) for count in counts),
-        ("faithful", "distillation", 32),
+        ("assembled", "distillation", 32),
     ]:
         config, recipe = mapper_preset("gpu" if device == "cuda" else "cpu", kind)
         copied = recipe.distillation_batch if stage == "distillation" else 0

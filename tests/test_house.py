@@ -85,6 +85,9 @@ HOUSE = {
         "assembly",
         "encoder",
         "mapper",
+        "pool",
+        "distilled",
+        "scratch",
     ),
     "evaluation": (
         "results",
@@ -121,7 +124,17 @@ FILES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 MODULES = [name for name in FILES if not name.endswith("__init__")]
-WEIGHTS = (".safetensors", ".npz", ".npy", ".onnx", ".pt", ".pth", ".bin", ".dat")
+WEIGHTS = (
+    ".safetensors",
+    ".npz",
+    ".npy",
+    ".onnx",
+    ".pt",
+    ".pth",
+    ".bin",
+    ".dat",
+    ".xz",
+)
 MAX_WEIGHT_BYTES = 30_000_000
 
 

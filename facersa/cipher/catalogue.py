@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -22,7 +23,11 @@ from safetensors.torch import load
 from torch import nn
 
 from facersa.cipher.base import W_DIM, Cipher, LearnedCipher, Settings
-from facersa.cipher.modulation import MapperConfig, ModulationMapper
+from facersa.cipher.modulation import (
+    AssembledMapper,
+    MapperConfig,
+    ModulationMapper,
+)
 from facersa.cipher.password import MAX_BITS
 from facersa.cipher.ring import RingConfig, RingMapper
 from facersa.cipher.rotation import RotationCipher
@@ -83,6 +88,11 @@ CATALOGUE: dict[str, Entry] = {
         _learned(MapperConfig, ModulationMapper, needs_statistics=False),
         learned=True,
     ),
+    "assembled": Entry(
+        5,
+        _learned(MapperConfig, AssembledMapper, needs_statistics=False),
+        learned=True,
+    ),
 }
 DEFAULT = "steady"  # what encrypts where no cipher is named
 LEARNED = tuple(name for name, entry in CATALOGUE.items() if entry.learned)
@@ -90,8 +100,10 @@ LEARNED = tuple(name for name, entry in CATALOGUE.items() if entry.learned)
 VERSION_1 = {
     "7a5b723d6d564926": "a23abff9a14c77af",  # ring
     "703f0141b1325c2d": "252f52b322358b1e",  # steered
-    "af9d2da29c5b9609": "0559ba7aead2a90f",  # faithful
+    "af9d2da29c5b9609": "0559ba7aead2a90f",  # faithful, now assembled
 }
+# Name and weights in files of versions 1 and 2, and what they are called now.
+RENAMED = {("faithful", "0559ba7aead2a90f"): ("assembled", "cc29c6324ff62824")}
 
 
 def entry_of(name: str) -> Entry:
@@ -144,8 +156,8 @@ def load_cipher(
     """A cipher by name, ready to use: ``cipher(ws, password.code)``.
 
     Args:
-        name: one of ``CATALOGUE``: "steady", "rotation", "ring", "steered" or
-            "faithful".
+        name: one of ``CATALOGUE``: "steady", "rotation", "ring", "steered", "faithful"
+            or "assembled".
         weights: a ``.safetensors`` file that ``facersa train mapper`` wrote, with its
             ``.json`` card beside it; by default the weights that ship.
         num_bits: length of the codes; 128 by default, 16 for learned ciphers.
@@ -320,6 +332,7 @@ def restore(
         given = dict(described)
         name = given.pop("cipher")
         weights = given.pop("weights", None)
+        name, weights = RENAMED.get((name, weights), (name, weights))
         entry = CATALOGUE[name]
         rows = [*given.get("layers", []), given.get("context", 0)]
         if not all(type(row) is int and 0 <= row < num_ws for row in rows):
@@ -350,12 +363,14 @@ def restore(
 def _tensors(name: str, weights: str | Path | None) -> dict[str, torch.Tensor]:
     try:
         if weights is None:
-            file = f"mapper_{name}.safetensors"
-            data = (resources.files("facersa") / "weights" / file).read_bytes()
+            file = resources.files("facersa") / "weights" / f"mapper_{name}.safetensors"
+            small = file.with_name(f"{file.name}.xz")  # type: ignore[attr-defined]
+            packed = small.is_file()
+            data = lzma.decompress(small.read_bytes()) if packed else file.read_bytes()
         else:
             data = read_file(weights)
         return load(data)
-    except (OSError, SafetensorError) as error:
+    except (OSError, lzma.LZMAError, SafetensorError) as error:
         raise AssetError(
             f"{weights or name} is not a safetensors file of weights ({error}); pass "
             "the one that training wrote."

@@ -152,3 +152,13 @@ class ModulationMapper(LearnedCipher):
     def step(self, ws: Tensor, code: Tensor) -> Tensor:
         """``strength`` times M(w, p)."""
         return self.config.strength * self.change(ws, code)
+
+
+class AssembledMapper(ModulationMapper):
+    """The same network with weights that were written down, not learned.
+
+    They do what a ring does (``training.assembly``). Files of format versions 1 and 2
+    call this cipher "faithful".
+    """
+
+    name = "assembled"

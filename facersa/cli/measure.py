@@ -250,16 +250,27 @@ def run_localise(
 
 @command("ablate")
 def run_ablate(
-    steps: int = 1500, n: int = 16, seed: int = 0, json: str | None = None
+    steps: int = 160,
+    n: int = 10,
+    seed: int = 0,
+    output: str = "runs/ablation",
+    json: str | None = None,
 ) -> None:
-    """Measure the effect of each choice in the paper's mapper."""
-    from facersa.cipher.catalogue import load_learned
+    """Measure what each loss and each remedy teaches the paper's mapper.
+
+    Trainings are kept in the folder -o; a run that was stopped goes on there.
+    """
+    from pathlib import Path
+
     from facersa.evaluation import ablation
     from facersa.files import check_output
     from facersa.generator.load import load_generator
+    from facersa.training.distilled import load_judge
 
     if json:
         check_output(json)
-    teacher = load_learned("steered")
-    result = ablation.ablate(load_generator(), teacher, steps=steps, n=n, seed=seed)
+    folder = Path(output)
+    result = ablation.ablate(
+        load_generator(), load_judge(), folder, steps=steps, n=n, seed=seed
+    )
     report(result, json)

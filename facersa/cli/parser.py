@@ -30,6 +30,7 @@ Stratum = Literal["W", "row-mixed"]
 OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "output": ("FILE", "PNG to write"),
     "demo output": ("DIR", "folder to write into"),
+    "ablate output": ("DIR", "folder of the trainings; a stopped run goes on there"),
     "train output": ("DIR", "folder of a new run  [default: runs/WHAT]"),
     "password": (
         "TEXT",
@@ -74,13 +75,14 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "pair bits": ("N", "length of the codes; 16 as in the paper, 128 is safer"),
     "cipher": (
         "NAME",
-        "steady, rotation, ring, steered, or faithful  [default: steady]",
+        "steady, rotation, ring, steered, faithful or assembled  [default: steady]",
     ),
     "train cipher": (
         "NAME",
-        "ring, steered, or faithful, the paper's  [default: ring]",
+        "ring, steered, faithful, the paper's, or assembled  [default: ring]",
     ),
     "weights": ("FILE", "weights of your own for a trained cipher, by facersa train"),
+    "train weights": ("FILE", "a faithful mapper whose outputs the judge sees as well"),
     "layers": (
         "A-B",
         "rows of the code that an exact cipher edits, from 0  [default: steady 3-10, "

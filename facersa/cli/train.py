@@ -26,6 +26,7 @@ class TrainOptions:
     device: Device
     generator: str | None
     bisenet: str | None
+    weights: str | None
     stored: tuple[TrainConfig, dict[str, Any]] | None  # configuration and settings
     new: Mapping[str, int]  # where a new run differs from its preset
 
@@ -70,7 +71,16 @@ def _mapper(options: TrainOptions) -> tuple[Task, TrainConfig]:
     from facersa.judges.networks import load_identity, load_landmarks, load_lpips
     from facersa.training.mapper import MapperTask
     from facersa.training.recipes import mapper_preset, recipe_of
+    from facersa.training.scratch import STAGE
 
+    from_scratch = options.cipher == "faithful" and options.preset != "gpu"
+    if options.stored[1].get("stage") == STAGE if options.stored else from_scratch:
+        if options.generator or options.bisenet:
+            raise FaceRSAError(
+                "the faithful mapper learns from a judge of codes, which knows neither "
+                "--generator nor --bisenet; leave them out, or use --preset gpu."
+            )
+        return _from_scratch(options)
     preset, recipe = mapper_preset(options.preset, options.cipher)
     device, config = options.device, options.config(preset)
     if options.stored:
@@ -94,6 +104,43 @@ def _mapper(options: TrainOptions) -> tuple[Task, TrainConfig]:
         seed=config.seed,
     )
     return task, config
+
+
+def _judge(options: TrainOptions) -> tuple[Task, TrainConfig]:
+    from facersa.cipher.catalogue import load_learned
+    from facersa.generator.mobile_stylegan import load_mobile_stylegan
+    from facersa.generator.parts import load_parser
+    from facersa.judges.networks import load_identity, load_landmarks, load_lpips
+    from facersa.training.distilled import JudgeTask
+    from facersa.training.pool import Judged
+    from facersa.training.recipes import judge_preset
+
+    device, config = options.device, options.config(judge_preset(options.preset))
+    judged = Judged(
+        load_mobile_stylegan(device),
+        load_identity(device),
+        load_landmarks(device),
+        load_parser(device),
+        load_lpips("alex", device),
+    )
+    mapper = load_learned("faithful", options.weights) if options.weights else None
+    return JudgeTask(judged, mapper=mapper, seed=config.seed), config
+
+
+def _from_scratch(options: TrainOptions) -> tuple[Task, TrainConfig]:
+    from facersa.generator.mobile_stylegan import load_mobile_stylegan
+    from facersa.judges.networks import load_identity, load_landmarks
+    from facersa.training.distilled import load_judge
+    from facersa.training.recipes import scratch_preset, scratch_recipe_of
+    from facersa.training.scratch import ScratchTask
+
+    preset, recipe = scratch_preset(options.preset)
+    device, config = options.device, options.config(preset)
+    if options.stored:
+        recipe = scratch_recipe_of(options.stored[1])
+    judges = load_identity(device), load_landmarks(device)
+    generator, judge = load_mobile_stylegan(device), load_judge().to(device)
+    return ScratchTask(judge, recipe, generator, *judges, seed=config.seed), config
 
 
 def _rotation(options: TrainOptions, folder: Path) -> Path:
@@ -160,7 +207,7 @@ def _calibration(options: TrainOptions, folder: Path) -> Path:
     return output
 
 
-TASKS = {"head": _head, "encoder": _encoder, "mapper": _mapper}
+TASKS = {"head": _head, "encoder": _encoder, "judge": _judge, "mapper": _mapper}
 
 FITS: Mapping[str, Callable[[TrainOptions, Path], Path]] = {
     "rotation": _rotation,
@@ -176,6 +223,7 @@ def run_train(
     what: Literal[
         "head",
         "encoder",
+        "judge",
         "mapper",
         "rotation",
         "steady",
@@ -192,6 +240,7 @@ def run_train(
     until: int | None = None,
     generator: str | None = None,
     bisenet: str | None = None,
+    weights: str | None = None,
     output: str | None = None,
     resume: str | None = None,
 ) -> None:
@@ -201,7 +250,8 @@ def run_train(
     WHAT is trained, in steps:
       head      the fast preview of the generator
       encoder   the encoder of photographs
-      mapper    a trained cipher: --cipher ring (default), steered or faithful
+      judge     the judge of codes, from which the faithful mapper learns
+      mapper    a trained cipher: --cipher ring (default), steered, faithful, assembled
     or fitted, at once:
       rotation     the statistics of w that the rotation uses
       steady       the directions that the steady cipher keeps, in ten minutes
@@ -215,6 +265,8 @@ def run_train(
 
     if what != "mapper":
         refuse(f"train {what} does not use it", "cipher", "bisenet")
+    if what != "judge":
+        refuse(f"train {what} does not use it", "weights")
     if what not in ("mapper", "rotation", "calibration"):
         refuse(f"train {what} is for MobileStyleGAN", "generator")
     if what in FITS:
@@ -234,6 +286,7 @@ def run_train(
         device=device,
         generator=generator,
         bisenet=bisenet,
+        weights=weights,
         stored=stored_run(folder) if resume else None,
         new={k: v for k, v in (("steps", steps), ("seed", seed)) if v is not None},
     )

@@ -1,185 +1,204 @@
-"""What each choice inside the paper's mapper is worth: one changed at a time.
+"""What each loss, each remedy and each choice of form teaches the paper's mapper.
 
-The published code fixes some things that the paper does not mention: the axis of a
-norm, an activation at the end, a factor. Every variant here learns the same task in
-as many steps, the distillation stage of ``training.mapper``: its teacher shifts codes
-linearly in the password. So the right answer is known and has all of the properties,
-and the errors that remain in (c), (f), (g) and (h) are those of the network's form.
+The paper says that three groups of losses teach one network all properties. Here the
+network is trained from random weights again and again, in as many steps, each time with
+one thing left out or changed. Then every property is measured on painted pictures of
+people it never saw. Training is by the judge of codes (``training.scratch``), so a
+variant takes minutes.
 """
 
 from __future__ import annotations
 
-import tempfile
+import json
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from facersa.cipher.base import Cipher, LearnedCipher
-from facersa.cipher.catalogue import build_learned, fingerprint
-from facersa.evaluation.properties import property_codes
 from facersa.evaluation.results import Key, head, rows
+from facersa.files import write_atomic
 from facersa.generator.base import Generator
 from facersa.generator.openvino import Renderer
-from facersa.generator.statistics import WStatistics, whitening
-from facersa.judges.calibration import JUDGES
+from facersa.judges.calibration import calibration
 from facersa.judges.panel import Panel
-from facersa.people import people, training_seeds, varied_codes
-from facersa.training.distillation import distillation_loss
+from facersa.people import people
+from facersa.training.distilled import CodeJudge
 from facersa.training.loop import TrainConfig, train
+from facersa.training.recipes import ScratchRecipe, scratch_preset
+from facersa.training.scratch import CURVES, ScratchTask, curve_codes
 
 PSI = 0.85
-CODES = 256  # people measured in code space; pictures are more expensive
+HELD_OUT = ("b", "c", "h")  # properties that the held-out judge looks at as well
+ALIKE = ("c", "h", "h-")  # whose pictures should be equal: LPIPS is measured
+SEEDS = 3  # of the first variant
+PUBLISHED = {"norm": "rows", "last_activation": True, "odd": False}
+# What differs from the recipe that ships: its fields, and weights of losses.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "ours": {},
-    "norm over rows": {"norm": "rows"},
-    "no norm": {"norm": "none"},
-    "last activation": {"last_activation": True},
-    "1 + gamma": {"one_plus": True},
-    "not odd in p": {"odd": False},
-    "one module": {"modules": 1},
-    "five modules": {"modules": 5},
-    "strength 0.01": {"strength": 0.01},
-    "strength 1": {"strength": 1.0},
-    "as published": {"norm": "rows", "last_activation": True, "odd": False},
-}
-# Codes that should agree.
-CODE_PAIRS = {
-    "recover (c)": ("I", "Ie1d1"),
-    "zero (c)": ("I", "I0"),
-    "two pairs (f)": ("I", "Ie1e2d2d1"),
-    "order (g)": ("Ie2", "Ie1e2d1"),
-    "sum (h)": ("Ie1e2", "I(e1+e2)"),
-}
-PICTURE_PAIRS = {
-    "hidden (b)": ("I", "Ie1"),
-    "recover (c)": ("I", "Ie1d1"),
-    "flipped (e)": ("Ie1", "Ie1^"),
-    "order (g)": ("Ie2", "Ie1e2d1"),
-    "sum (h)": ("Ie1e2", "I(e1+e2)"),
+    "all losses": {},
+    "without L_seq": {"groups": ("single", "associated")},
+    "without L_asso": {"groups": ("single", "sequential")},
+    "L_single alone": {"groups": ("single",)},
+    "with a ramp": {"ramp": 0.6},
+    "from near the identity": {"first_size": 0.1},
+    "without reader and hinge": {"weights": {"reader": 0.0, "hinge": 0.0}},
+    "without recovery of codes": {"weights": {"recover_code": 0.0}},
+    "without landmarks": {"weights": {"landmarks": 0.0}},
+    "without LPIPS": {"weights": {"lpips": 0.0}},
+    "without parsing": {"weights": {"parts": 0.0}},
+    "without limits on codes": {
+        "weights": {"code": 0.0, "radius": 0.0, "outliers": 0.0}
+    },
+    "not odd in p": {"options": {"odd": False}},
+    "not odd, with a ramp": {"options": {"odd": False}, "ramp": 0.6},
+    "as published": {"options": PUBLISHED},
+    "as published, with a ramp": {"options": PUBLISHED, "ramp": 0.6},
+    "m = 3": {"pairs": 3},
+    "m = 4": {"pairs": 4},
+    "32 bits": {"options": {"num_bits": 32}},
 }
 
 
-class Copying:
-    """A ``training.loop.Task``: distil a teacher into a network of the paper's form."""
-
-    name = "ablation"
-
-    def __init__(
-        self, mapper: LearnedCipher, generator: Generator, teacher: LearnedCipher
-    ) -> None:
-        self.module: nn.Module = mapper
-        self.product: nn.Module = mapper
-        self.settings: Mapping[str, Any] = {}
-        self.mapper, self.generator, self.teacher = mapper, generator, teacher
-        _, self.axes = whitening(WStatistics.load(), generator.w_avg.device)
-
-    def prepare(self, config: TrainConfig, folder: Path) -> None:
-        """Draw the people."""
-        self.config = config
-        first = training_seeds(config.seed, config.pool).start
-        self.people = varied_codes(self.generator, config.pool, first)
-
-    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Of a batch."""
-        picked = torch.randint(len(self.people), (self.config.batch,), generator=rng)
-        ws = self.people[picked.to(self.people.device)]
-        return distillation_loss(self.mapper, self.teacher, ws, self.axes, rng), {}
-
-    def measure(self) -> dict[str, float]:
-        """Nothing: ``measure_variant`` does."""
-        return {}
+def varied(recipe: ScratchRecipe, changes: Mapping[str, Any]) -> ScratchRecipe:
+    """``recipe`` with ``changes``, as ``VARIANTS`` writes them."""
+    fields = dict(changes)
+    fields["weights"] = replace(recipe.weights, **fields.get("weights", {}))
+    fields["options"] = {**recipe.options, **fields.get("options", {})}
+    return replace(recipe, **fields)
 
 
-def relative_errors(mapper: Cipher, codes: Tensor, seed: int) -> dict[str, list[float]]:
-    """Errors of each of ``codes`` (n, num_ws, 512), by name of ``CODE_PAIRS``.
-
-    The distance of the pair's two codes over that from I to Ie1: 0 is exact, 1 is as
-    far as the encryption itself goes.
-    """
-    errors: dict[str, list[float]] = defaultdict(list)
-    for index, ws in enumerate(codes.split(1)):
-        named = property_codes(mapper, ws, seed + index, ws)
-        length = (named["Ie1"] - named["I"]).norm()
-        for name, (first, second) in CODE_PAIRS.items():
-            gap = (named[first] - named[second]).norm()
-            errors[name].append(float(gap / length))
-    return errors
-
-
+@torch.no_grad()
 def picture_figures(
-    mapper: Cipher,
-    codes: Tensor,
-    seed: int,
-    panel: Panel,
-    renderer: Renderer,
-) -> dict[tuple[str, str, str], list[float]]:
-    """By name, metric and judge: id of ``PICTURE_PAIRS``, and landmarks of (I, Ie1)."""
-    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    painted = sorted({key for pair in PICTURE_PAIRS.values() for key in pair})
-    for index, ws in enumerate(codes.split(1)):
-        named = property_codes(mapper, ws, seed + index, ws)
-        reports = {key: panel.report(renderer.full(named[key])) for key in painted}
-        for name, (first, second) in PICTURE_PAIRS.items():
-            pair = reports[first], reports[second]
-            figures = panel.identity_figures(*pair, "W", PSI)
-            for judge in JUDGES:
-                values[name, "id", judge].append(figures["id", judge])
-        figures = panel.attribute_figures(reports["I"], reports["Ie1"])
-        distance = figures["landmarks", "heldout"]
-        values["landmarks", "landmarks", "heldout"].append(distance)
+    task: ScratchTask, codes: Tensor, panel: Panel, renderer: Renderer
+) -> dict[tuple[str, str, str | None], list[float]]:
+    """By property, metric and judge: figures of previews of ``codes`` (n, rows, 512).
+
+    id_raw and id of every pair of ``CURVES``, LPIPS of those that should be equal, and
+    the distance of landmarks that an encryption moves, in sides.
+    """
+    named = curve_codes(task.mapper, codes, torch.Generator().manual_seed(1))
+    values: dict[tuple[str, str, str | None], list[float]] = defaultdict(list)
+    pictures = {name: renderer.preview(code) for name, code in named.items()}
+    embeddings = {k: panel.identity.embed(picture) for k, picture in pictures.items()}
+    shown = dict.fromkeys(name for prop in HELD_OUT for name in CURVES[prop])
+    held_out = {name: panel.heldout.embed(pictures[name]) for name in shown}
+    for prop, (first, second) in CURVES.items():
+        judges = {"train": embeddings} | (
+            {"heldout": held_out} if prop in HELD_OUT else {}
+        )
+        for judge, vectors in judges.items():
+            cosine = F.cosine_similarity(vectors[first], vectors[second])
+            values[prop, "id_raw", judge] = cosine.tolist()
+            scaled = calibration(judge, "W", PSI).identity(cosine)
+            values[prop, "id", judge] = scaled.tolist()
+        if prop in ALIKE:
+            distance = panel.lpips(pictures[first], pictures[second])
+            values[prop, "lpips", None] = distance.flatten().tolist()
+    before, after = (panel.landmarks.landmarks(pictures[k]) for k in CURVES["b"])
+    moved = (before - after).norm(dim=-1).mean(1)
+    values["b", "landmarks", "train"] = moved.tolist()
     return values
+
+
+def run_variant(
+    task: ScratchTask,
+    config: TrainConfig,
+    codes: Tensor,
+    panel: Panel,
+    folder: Path,
+    *,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train one variant and measure it, or read what ``folder`` holds of it."""
+    done = folder / "figures.json"
+    if done.exists():
+        return json.loads(done.read_bytes())
+    train(task, config, folder, progress=progress)
+    figures = picture_figures(task, codes, panel, Renderer(task.generator))
+    curves = []
+    for line in (folder / "log.jsonl").read_text().splitlines():
+        step = json.loads(line)
+        if "curve b" in step:
+            curves.append(
+                {k: round(v, 5) for k, v in step.items() if k[:5] in ("step", "curve")}
+            )
+    result = {
+        "figures": [[*key, value] for key, value in figures.items()],
+        "curves": curves,
+    }
+    write_atomic(done, json.dumps(result).encode())
+    return result
 
 
 def ablate(
     generator: Generator,
-    teacher: LearnedCipher,
+    judge: CodeJudge,
+    folder: Path,
     *,
-    steps: int = 1500,
-    n: int = 16,
+    steps: int = 160,
+    n: int = 10,
     seed: int = 0,
     variants: Mapping[str, Mapping[str, Any]] = VARIANTS,
+    seeds: int = SEEDS,
     panel: Panel | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train every variant for ``steps`` and measure it on people it was not trained on.
 
     Args:
-        generator: paints the pictures.
-        teacher: is distilled.
-        steps: of each variant, 32 people a step.
-        n: people whose pictures are judged; codes are compared for 256.
+        generator: draws the people and paints the pictures.
+        judge: of codes.
+        folder: of all runs; what is finished there is not done again.
+        steps: of each variant.
+        n: people whose pictures are judged.
         seed: of weights, training and people.
-        variants: names, and what differs from ``MapperConfig()``.
+        variants: names, and what differs from the recipe that ships.
+        seeds: how often the first variant is trained; one after another from ``seed``.
         panel: judges that are loaded already.
         progress: show bars.
 
     Returns:
-        A result, see ``results``: "pair" is the variant, "property" one of
-        ``CODE_PAIRS`` or ``PICTURE_PAIRS``, or "landmarks".
+        A result, see ``results``: "pair" is the variant, "property" one of ``CURVES``.
+        Values of all seeds are pooled; "seeds" has their means, "curves" the curves.
     """
-    config = TrainConfig(steps=steps, batch=32, lr=1e-3, pool=3000, seed=seed)
-    codes = people(generator, "W", PSI, max(n, CODES))
-    panel, renderer = panel or Panel(), Renderer(generator)
-    values: dict[Key, list[float]] = {}
-    for name, options in variants.items():
-        torch.manual_seed(seed)  # every variant starts from the same draw
-        mapper = build_learned("faithful", options).to(generator.w_avg.device)
-        with tempfile.TemporaryDirectory() as folder:
-            task = Copying(mapper, generator, teacher)
-            train(task, config, Path(folder), progress=progress)
-        with torch.no_grad():
-            errors = relative_errors(mapper, codes[:CODES], seed)
-            figures = picture_figures(mapper, codes[:n], seed, panel, renderer)
-        values |= {(what, name, "error", None): x for what, x in errors.items()}
-        values |= {(what, name, m, judge): x for (what, m, judge), x in figures.items()}
+    preset, recipe = scratch_preset("cpu")
+    recipe = replace(recipe, curves_every=max(1, steps // 10))
+    config = replace(preset, steps=steps, pool=2000, save_every=steps)
+    codes, panel = people(generator, "W", PSI, n, seed), panel or Panel()
+    values: dict[Key, list[float]] = defaultdict(list)
+    curves: dict[str, list[Any]] = {}
+    means: dict[str, list[dict[str, float]]] = {}
+    for name, changes in variants.items():
+        first = name == next(iter(variants))
+        for number in range(seed, seed + (seeds if first else 1)):
+            task = ScratchTask(
+                judge,
+                varied(recipe, changes),
+                generator,
+                panel.identity,
+                panel.landmarks,
+                seed=number,
+            )
+            task.painted = 0
+            place = folder / f"{name.replace(' ', '-')}-{number}"
+            own = replace(config, seed=number)
+            result = run_variant(task, own, codes, panel, place, progress=progress)
+            curves.setdefault(name, []).append(result["curves"])
+            mean = {}
+            for prop, metric, by, found in result["figures"]:
+                values[prop, name, metric, by] += found
+                if by != "heldout":
+                    mean[f"{prop} {metric}"] = sum(found) / len(found)
+            means.setdefault(name, []).append(mean)
+    settings = {"steps": steps, "batch": config.batch, "n": n, "psi": PSI}
     return head(
         "ablation",
-        teacher=fingerprint(teacher),
-        variants={name: dict(options) for name, options in variants.items()},
-        settings={"steps": steps, "n": n, "codes": CODES, "psi": PSI},
+        recipe=asdict(recipe),
+        variants={name: dict(changes) for name, changes in variants.items()},
+        settings=settings | {"seeds": seeds},
         seed=seed,
-    ) | {"rows": rows(values)}
+    ) | {"rows": rows(values), "seeds": means, "curves": curves}

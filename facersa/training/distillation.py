@@ -8,11 +8,19 @@ compares codes, not pictures, and costs next to nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facersa.cipher.base import LearnedCipher
+from facersa.generator.base import Generator
+from facersa.generator.statistics import WStatistics, whitening
+from facersa.people import training_seeds, varied_codes
 from facersa.training.chains import MOST, fresh_codes, sum_of_first
+from facersa.training.loop import TrainConfig
 
 
 def distillation_loss(
@@ -57,3 +65,34 @@ def distillation_loss(
             start = torch.where(done[..., None] > k, student(start, e[k]), start)
     error = (student(start, code) - target)[:, list(student.layers)]
     return (error @ axes).square().mean()
+
+
+class Copying:
+    """A ``training.loop.Task``: distil a teacher into a network of the paper's form."""
+
+    name = "copying"
+
+    def __init__(
+        self, mapper: LearnedCipher, generator: Generator, teacher: LearnedCipher
+    ) -> None:
+        self.module: nn.Module = mapper
+        self.product: nn.Module = mapper
+        self.settings: Mapping[str, Any] = {}
+        self.mapper, self.generator, self.teacher = mapper, generator, teacher
+        _, self.axes = whitening(WStatistics.load(), generator.w_avg.device)
+
+    def prepare(self, config: TrainConfig, folder: Path) -> None:
+        """Draw the people."""
+        self.config = config
+        first = training_seeds(config.seed, config.pool).start
+        self.people = varied_codes(self.generator, config.pool, first)
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Of a batch."""
+        picked = torch.randint(len(self.people), (self.config.batch,), generator=rng)
+        ws = self.people[picked.to(self.people.device)]
+        return distillation_loss(self.mapper, self.teacher, ws, self.axes, rng), {}
+
+    def measure(self) -> dict[str, float]:
+        """Nothing: whoever copies measures by the teacher."""
+        return {}

@@ -187,6 +187,8 @@ def train(
     task.module.load_state_dict({k: rounded(v).float() for k, v in average.items()})
     results = task.measure()  # of what is written, rounding included
     weights = {k: rounded(v).contiguous() for k, v in task.product.state_dict().items()}
+    if hasattr(task, "pack"):  # a smaller form of its own
+        weights = task.pack(weights)
     write_atomic(folder / f"{task.name}.safetensors", save(weights))
     card = {
         "task": task.name,

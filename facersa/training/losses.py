@@ -30,7 +30,9 @@ class View(NamedTuple):
     length 1; landmarks: (B, 68, 2) in sides; picture: (B, 3, R, R) in [-1, 1]; parts:
     (B, K, S, S) shares of the parts of a face, where there is a parser; texture:
     (B, F), the input of a critic; logits: (B,) of that critic, positive for plain
-    faces, where there is one.
+    faces, where there is one. From a judge of codes, ``distilled``: perceptual and
+    parsing, (B, F), of which the squared distance of two is the LPIPS distance and the
+    divergence of the parts.
     """
 
     code: Tensor
@@ -40,6 +42,8 @@ class View(NamedTuple):
     parts: Tensor | None = None
     texture: Tensor | None = None
     logits: Tensor | None = None
+    perceptual: Tensor | None = None
+    parsing: Tensor | None = None
 
     def part(self, start: int, end: int) -> View:
         """Members ``start`` to ``end`` - 1 of the batch."""
@@ -178,10 +182,16 @@ def quality(
         "radius": weights.radius * radius_excess(original.code, other.code),
         "outliers": weights.outliers * coordinate_outliers(original.code, other.code),
     }
-    if lpips is not None:
+    if original.perceptual is not None and other.perceptual is not None:
+        distance = (original.perceptual - other.perceptual).square().sum(1).mean()
+        terms["lpips"] = weights.lpips * distance
+    elif lpips is not None:
         distance = lpips(original.picture, other.picture).mean()
         terms["lpips"] = weights.lpips * distance
-    if original.parts is not None and other.parts is not None:
+    if original.parsing is not None and other.parsing is not None:
+        divergence = (original.parsing - other.parsing).square().sum(1).mean()
+        terms["parts"] = weights.parts * divergence
+    elif original.parts is not None and other.parts is not None:
         divergence = parsing_divergence(original.parts, other.parts)
         terms["parts"] = weights.parts * divergence
     if other.logits is not None:
@@ -197,7 +207,7 @@ def single_loss(
     sum of identity_difference over (I, Ie1), (I, Ie2), (I, Ie1d'), (Ie1, Ie2)
     and, beyond the paper's list, (Ie1, Ie1d')
     + recovery of I from Ie1d1 (pixels and identity)
-    + quality of Ie1, Ie2 and Ie1d'
+    + quality of Ie1, Ie2 and Ie1d', and of Ie1d1 where it is not I itself
     + password_hinge of Ie1 and Ie2, also beyond that list
     """
     pairs = [("I", "Ie1"), ("I", "Ie2"), ("I", "Ie1d'"), ("Ie1", "Ie2")]
@@ -209,6 +219,8 @@ def single_loss(
     parts = [{"different": weights.different * torch.stack(different).mean()}]
     parts.append(_recovery(views["I"], views["Ie1d1"], weights))
     changed = [views["Ie1"], views["Ie2"], views["Ie1d'"]]
+    if views["Ie1d1"] is not views["I"]:  # an exact mapper returns I
+        changed.append(views["Ie1d1"])
     parts += [_share(quality(views["I"], x, weights, lpips), 3) for x in changed]
     hinge = password_hinge(views["Ie1"].code, views["Ie2"].code, weights.margin)
     parts.append({"hinge": weights.hinge * hinge})
@@ -221,7 +233,7 @@ def sequential_loss(
     """L_seq over I^0 ... I^2m: e_1 ... e_m, then d_m ... d_1, one after the other.
 
         mean over k < m of the recovery of I^k in I^(2m-k)
-        + quality of I^1 ... I^m
+        + quality of I^1 ... I^m, and of those on the way back that are new
         + identity_difference of every two of I^0 ... I^m
 
     Raises:
@@ -235,8 +247,9 @@ def sequential_loss(
     parts = []
     for k in range(m):
         parts.append(_share(_recovery(chain[k], chain[2 * m - k], weights), m))
-    for k in range(1, m + 1):
-        parts.append(_share(quality(chain[0], chain[k], weights, lpips), m))
+    for k, view in enumerate(chain[1:], start=1):
+        if k <= m or view is not chain[2 * m - k]:  # an exact mapper returns that one
+            parts.append(_share(quality(chain[0], view, weights, lpips), m))
     pairs = list(combinations(chain[: m + 1], 2))
     different = [
         identity_difference(a.identity, b.identity, weights.floor) for a, b in pairs

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from facersa.cipher.base import LearnedCipher
-from facersa.cipher.catalogue import build_learned
+from facersa.cipher.catalogue import build_learned, load_learned
 from facersa.cipher.modulation import ModulationMapper
 from facersa.cipher.ring import RingMapper
 from facersa.generator.base import Generator
@@ -102,6 +102,8 @@ class MapperTask:
             self.mapper = build_learned(recipe.mapper, recipe.options, statistics)
             self.reader = PasswordReader(self.mapper.num_bits)
             self.critic = Critic()
+        if recipe.start:
+            self.mapper.load_state_dict(load_learned(recipe.start).state_dict())
         self.exact = self.mapper.exact
         if recipe.weights.natural and not self.exact:
             raise ValueError(  # the critic would take decrypted people for encrypted

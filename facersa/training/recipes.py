@@ -10,12 +10,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from facersa.errors import CheckpointError, FaceRSAError
+from facersa.training.chains import Group
 from facersa.training.loop import TrainConfig
 from facersa.training.losses import LossWeights
 
 T = TypeVar("T")
 Preset = Literal["smoke", "cpu", "gpu"]
-Learned = Literal["ring", "steered", "faithful"]  # ciphers with weights to train
+Learned = Literal[
+    "ring", "steered", "faithful", "assembled"
+]  # ciphers with weights to train
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Recipe:
         options: its settings, where they differ from the defaults.
         weights: of the losses.
         teacher: name of the exact cipher for distillation.
-        assembled: start a faithful mapper as the ring that is its teacher.
+        assembled: write down the first weights, of the ring that is the teacher.
+        start: the learned cipher whose trained weights come first, if any.
         distillation_steps: first steps, in code space, against the teacher; in their
             second half on codes that the mapper itself encrypted, unless it was
             assembled. The remaining steps paint.
@@ -49,6 +53,7 @@ class Recipe:
     weights: LossWeights = field(default_factory=LossWeights)
     teacher: Learned = "steered"
     assembled: bool = False
+    start: Learned | None = None
     distillation_steps: int = 0
     distillation_batch: int = 32
     summed: int = 4
@@ -60,9 +65,64 @@ class Recipe:
     ramp: float = 0.6
 
 
-# Configuration and recipe on a CPU. The faithful mapper must undo itself, and the
-# password must matter, so it starts as a ring, assembled, and distillation corrects the
-# rest, in small steps; so it is not odd in the password.
+@dataclass(frozen=True)
+class ScratchRecipe:
+    """How the paper's mapper learns from random weights.
+
+    Attributes:
+        options: of ``MapperConfig``, where they differ from the defaults.
+        weights: of the losses.
+        groups: of losses, of "single", "sequential" and "associated".
+        pairs: number m of password pairs in a chain, 2 to 4.
+        ramp: share of the steps over which recovery grows from 1 % of its weight;
+            0 gives it the full weight at once.
+        password_gain: factor on the converter's first weights.
+        first_size: factor on the last module's first gamma and beta; 0 leaves them.
+        curves_every: steps between two points of the curves.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weights: LossWeights = field(default_factory=LossWeights)
+    groups: tuple[Group, ...] = ("single", "sequential", "associated")
+    pairs: int = 2
+    ramp: float = 0.6
+    password_gain: float = 1.0
+    first_size: float = 0.0
+    curves_every: int = 25
+
+
+# Weights of the losses for the paper's mapper. Beyond the paper's list: recovery of
+# codes, which makes sums add up, a password reader and a hinge.
+TAUGHT = LossWeights(
+    different=30.0,
+    recover_id=10.0,
+    recover_pixels=3.0,
+    recover_code=50.0,
+    landmarks=28_000.0,
+    reader=0.2,
+    hinge=12.0,
+)
+# The faithful mapper from random weights, by the judge of codes.
+SCRATCH: Mapping[Preset, tuple[TrainConfig, ScratchRecipe]] = {
+    "smoke": (
+        TrainConfig(steps=6, batch=2, lr=1e-3, pool=64, save_every=3),
+        ScratchRecipe(weights=TAUGHT, curves_every=3),
+    ),
+    "cpu": (
+        TrainConfig(steps=1000, batch=16, lr=3e-3, pool=8000, save_every=250),
+        ScratchRecipe(weights=TAUGHT, ramp=0.0, first_size=3.0),
+    ),
+}
+JUDGE: Mapping[Preset, TrainConfig] = {
+    "smoke": TrainConfig(steps=4, batch=2, pool=64, save_every=2),
+    "cpu": TrainConfig(steps=1500, batch=32, lr=1e-3, pool=832, save_every=100),
+    "gpu": TrainConfig(steps=20_000, batch=64, lr=1e-3, pool=16_384, save_every=1000),
+}
+
+
+# Configuration and recipe on a CPU. The assembled mapper starts as a ring, written
+# down, and distillation corrects the rest, in small steps; so it is not odd in the
+# password. The faithful one learns from a judge of codes (``SCRATCH``), then paints.
 MAPPERS: Mapping[Learned, tuple[TrainConfig, Recipe]] = {
     "steered": (
         TrainConfig(steps=600, batch=1, lr=1e-3, pool=3000, save_every=50),
@@ -78,9 +138,13 @@ MAPPERS: Mapping[Learned, tuple[TrainConfig, Recipe]] = {
         ),
     ),
     "faithful": (
+        TrainConfig(steps=500, batch=1, lr=1e-4, pool=3000, save_every=50),
+        Recipe("faithful", weights=TAUGHT, start="faithful", ramp=0.0),
+    ),
+    "assembled": (
         TrainConfig(steps=1500, batch=1, lr=3e-6, pool=12_000, save_every=50),
         Recipe(
-            "faithful",
+            "assembled",
             options={"norm": "none", "odd": False},
             weights=LossWeights(
                 different=9.0, recover_id=2.0, recover_code=0.5, reader=0.1, hinge=1.0
@@ -119,6 +183,36 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
         full = replace(full, weights=weights, options={"axes": 64})
     table = {"smoke": (small, smoke), "cpu": (config, recipe), "gpu": (large, full)}
     return _named("preset", preset, table)
+
+
+def scratch_preset(preset: str) -> tuple[TrainConfig, ScratchRecipe]:
+    """Configuration and recipe of the paper's mapper, from random weights.
+
+    Raises:
+        FaceRSAError: an unknown preset, or "gpu", which paints (``mapper_preset``).
+    """
+    return _named("preset", preset, SCRATCH)
+
+
+def scratch_recipe_of(settings: Mapping[str, Any]) -> ScratchRecipe:
+    """The recipe that a run's settings hold.
+
+    Raises:
+        CheckpointError: another version wrote them.
+    """
+    stored = dict(settings["recipe"])
+    weights = _rebuilt(LossWeights, stored["weights"])
+    groups = tuple(stored["groups"])
+    return _rebuilt(ScratchRecipe, {**stored, "weights": weights, "groups": groups})
+
+
+def judge_preset(preset: str) -> TrainConfig:
+    """Configuration of the judge of codes.
+
+    Raises:
+        FaceRSAError: an unknown preset.
+    """
+    return _named("preset", preset, JUDGE)
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:

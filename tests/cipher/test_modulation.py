@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import resources
+
 import pytest
 import torch
+import torch.nn.functional as F
+from safetensors.torch import load
 from torch import Tensor
 
+from facersa.cipher.catalogue import load_cipher
 from facersa.cipher.modulation import (
     MapperConfig,
     Modulation,
@@ -63,3 +68,34 @@ def test_the_axis_of_the_pixel_norm(norm: str, dim: int, any_ws: Tensor) -> None
     scaled[:, 5:9] *= torch.rand(3, 4 if dim == -1 else 1, 1 if dim == -1 else 512) + 1
     code = codes(1, 2, 3)
     torch.testing.assert_close(mapper.change(scaled, code), mapper.change(any_ws, code))
+
+
+def test_the_shipped_file_needs_plain_pytorch_only(any_ws: Tensor) -> None:
+    """The paper's network in fifteen lines, from the file of weights alone."""
+    file = resources.files("facersa") / "weights/mapper_faithful.safetensors"
+    weights = {k: v.float() for k, v in load(file.read_bytes()).items()}
+
+    def linear(name: str, x: Tensor) -> Tensor:
+        return F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    def branch(name: str, v: Tensor) -> Tensor:
+        scale, shift = weights[f"{name}.1.weight"], weights[f"{name}.1.bias"]
+        hidden = F.layer_norm(linear(f"{name}.0", v), [512], scale, shift)
+        return linear(f"{name}.3", F.leaky_relu(hidden, 0.01))[:, None]
+
+    def network(x: Tensor, p: Tensor) -> Tensor:
+        v = F.leaky_relu(linear("converter.first", p), 0.01)
+        v = F.leaky_relu(linear("converter.second", v), 0.01)
+        for k in range(3):
+            x = F.layer_norm(linear(f"modules_.{k}.linear", x), [4, 512])
+            x = x * branch(f"modules_.{k}.gamma", v) + branch(f"modules_.{k}.beta", v)
+            x = F.leaky_relu(x, 0.01) if k < 2 else x
+        return x
+
+    rows, p = any_ws[:, 5:9], codes(1, 2, 3)
+    x = rows / (rows.square().mean(2, keepdim=True) + 1e-8).sqrt()
+    changed = any_ws.clone()
+    changed[:, 5:9] += 0.1 * (network(x, p) - network(x, -p)) / 2
+    torch.testing.assert_close(
+        load_cipher("faithful")(any_ws, p), changed, atol=1e-5, rtol=1e-4
+    )

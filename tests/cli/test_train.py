@@ -85,6 +85,7 @@ def test_statistics_are_measured(
         ("head --cipher ring --bisenet b", "--cipher, --bisenet"),
         ("head --generator g", "--generator"),
         ("encoder --cipher ring", "--cipher"),
+        ("mapper --weights w", "--weights"),
         ("rotation --steps 5 --seed 1", "--steps, --seed"),
         ("mapper --resume {} --steps 5", "--steps"),
         ("mapper --resume {} --seed 1 -o out", "--seed, --output"),
@@ -110,6 +111,14 @@ def test_a_run_is_checked_before_the_work(
         assert run("train", "head", "--device", "cuda", "-o", output) == 1
         assert "no CUDA device" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_the_judge_of_codes_knows_one_generator_only(
+    tmp_path: Path, run: Run, capsys: Capture
+) -> None:
+    how = ("--cipher", "faithful", "--generator", "g", "-o", tmp_path / "run")
+    assert run("train", "mapper", *how) == 1
+    assert "or use --preset gpu" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -3,73 +3,74 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from facersa.cipher.catalogue import build_learned, load_learned
-from facersa.cipher.modulation import MapperConfig, ModulationMapper
-from facersa.cipher.steered import SteeredMapper
-from facersa.evaluation.ablation import (
-    CODE_PAIRS,
-    PICTURE_PAIRS,
-    VARIANTS,
-    ablate,
-    relative_errors,
-)
+from facersa.cipher.modulation import MapperConfig
+from facersa.evaluation import ablation
+from facersa.evaluation.ablation import VARIANTS, ablate, varied
 from facersa.evaluation.results import table, value
 from facersa.generator.base import Generator
+from facersa.training.distilled import CodeJudge, JudgeConfig
+from facersa.training.loop import TrainConfig
+from facersa.training.recipes import scratch_preset
+from facersa.training.scratch import CURVES
 
 
 def test_variants_are_one_change_each() -> None:
-    configs = {name: MapperConfig(**options) for name, options in VARIANTS.items()}
-    assert configs["ours"] == MapperConfig()
-    assert configs["as published"] == MapperConfig.published()
-    assert len(set(configs.values())) == len(VARIANTS) >= 7
-    for name, options in VARIANTS.items():
-        assert len(options) == {"ours": 0, "as published": 3}.get(name, 1)
-        build_learned("faithful", options)
-
-
-def test_an_exact_cipher_makes_no_relative_error(generator: Generator) -> None:
-    ws = generator.sample(range(3), 0.85)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        exact = relative_errors(SteeredMapper(), ws, 0)
-        untrained = relative_errors(ModulationMapper(), ws, 0)
-    assert set(exact) == set(CODE_PAIRS)
-    assert max(max(values) for values in exact.values()) < 1e-5
-    assert min(untrained["sum (h)"]) > 0.3
-    assert max(untrained["zero (c)"]) < 1e-5  # odd in p
+    recipe = scratch_preset("cpu")[1]
+    made = {name: varied(recipe, changes) for name, changes in VARIANTS.items()}
+    assert made["all losses"] == recipe
+    assert len({json.dumps(asdict(x), default=str) for x in made.values()}) == len(made)
+    for name, changes in VARIANTS.items():
+        expected = 2 if ", with" in name else 1
+        assert len(changes) == (0 if name == "all losses" else expected)
+        MapperConfig(**made[name].options)
+    published = MapperConfig(**made["as published"].options)
+    assert published == MapperConfig.published()
+    assert made["without landmarks"].weights == replace(recipe.weights, landmarks=0.0)
 
 
 @pytest.mark.slow
 def test_a_small_run_from_end_to_end(
-    generator: Generator, monkeypatch: pytest.MonkeyPatch
+    generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facersa.evaluation.ablation.CODES", 8)
-    few = {name: VARIANTS[name] for name in ("ours", "last activation")}
+    small = TrainConfig(steps=2, batch=2, lr=1e-3)
+    recipe = scratch_preset("smoke")[1]
+    monkeypatch.setattr(ablation, "scratch_preset", lambda _: (small, recipe))
+    torch.manual_seed(0)
+    judge = CodeJudge(JudgeConfig(width=32, context=16)).eval().requires_grad_(False)
+    few = {name: VARIANTS[name] for name in ("all losses", "without L_asso")}
 
-    def run(steps: int) -> Callable[[str, str], float]:
-        result = ablate(
+    def run() -> dict[str, object]:
+        return ablate(
             generator,
-            load_learned("steered"),
-            steps=steps,
-            n=1,
+            judge,
+            tmp_path,
+            steps=2,
+            n=2,
             variants=few,
+            seeds=2,
             progress=False,
         )
-        assert list(result["variants"]) == list(few)
-        assert "(sum (h))" in table(json.loads(json.dumps(result)))
 
-        def error(variant: str, what: str) -> float:
-            return value(result, what, variant, "error").mean
+    result = run()
+    assert len(list(tmp_path.iterdir())) == 3  # two seeds of the first
+    stored = json.loads(json.dumps(result))
+    assert stored["curves"]["all losses"][1][0]["step"] == 0
+    assert [len(means) for means in stored["seeds"].values()] == [2, 1]
+    for prop in CURVES:
+        row = value(stored, prop, "all losses", "id_raw", "train")
+        assert row.n == 4 and -1 <= row.low <= row.mean <= row.high <= 1.001
+        assert value(stored, prop, "without L_asso", "id_raw", "train").n == 2
+    assert value(stored, "c", "all losses", "lpips").mean >= 0
+    assert "(h)" in table(stored)
 
-        ids = [r for r in result["rows"] if r["metric"] == "id"]
-        assert len(ids) == len(few) * len(PICTURE_PAIRS) * 2  # judges
-        return error
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
 
-    before, after = run(1), run(120)
-    for name in few:
-        assert after(name, "sum (h)") < 0.85 * before(name, "sum (h)")
+    monkeypatch.setattr(ablation, "train", refuse)
+    assert run() == result

@@ -38,6 +38,7 @@ from facersa.assets import readers
 from facersa.cipher import catalogue, password
 from facersa.cipher.base import LearnedCipher
 from facersa.cipher.catalogue import (
+    RENAMED,
     VERSION_1,
     build_learned,
     load_learned,
@@ -284,7 +285,7 @@ def zipped(pickled: bytes) -> bytes:
 SMALL: dict[bytes, tuple[str, dict[str, Any]]] = {
     b"1": ("ring", {"planes": 2, "axes": 8}),
     b"2": ("steered", {"axes": 4, "width": 4}),
-    b"3": ("faithful", {"modules": 0}),
+    b"3": ("assembled", {"modules": 0}),
 }
 
 
@@ -297,7 +298,8 @@ def learned(name: str) -> LearnedCipher:
 
 
 # In place of the weights that ship: small ones under their fingerprints.
-PRINTS = dict(zip(("ring", "steered", "faithful"), VERSION_1.values(), strict=True))
+PRINTS = dict(zip(("ring", "steered", "assembled"), VERSION_1.values(), strict=True))
+PRINTS["assembled"] = RENAMED["faithful", PRINTS["assembled"]][1]
 SHIPPED: Any = {
     "load_cipher": lambda name, **_: learned(name),
     "fingerprint": lambda cipher: PRINTS[cipher.name],

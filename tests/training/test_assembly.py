@@ -66,7 +66,7 @@ def test_it_does_what_the_ring_does(
 
 
 def test_the_shipped_one_does_what_the_shipped_ring_does(generator: Generator) -> None:
-    ring, mapper = load_learned("ring"), load_learned("faithful")
+    ring, mapper = load_learned("ring"), load_learned("assembled")
     unseen = generator.sample(range(1000, 1064), 0.85)
     e = fresh_codes(16, 64, 16, seeded())
     way = (ring(unseen, e[0]) - unseen).norm()

@@ -118,7 +118,9 @@ def test_a_critic_counts_where_there_is_one() -> None:
 
 
 def test_a_part_of_a_view_has_all_it_has() -> None:
-    whole = view(1)._replace(texture=torch.rand(2, 5), logits=torch.rand(2))
+    more = {"perceptual": torch.rand(2, 5), "parsing": torch.rand(2, 3)}
+    more |= {"texture": torch.rand(2, 5), "logits": torch.rand(2)}
+    whole = view(1)._replace(**more)
     part = whole.part(1, 2)
     for name, value in whole._asdict().items():
         torch.testing.assert_close(getattr(part, name), value[1:])

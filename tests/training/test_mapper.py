@@ -26,11 +26,18 @@ from facersa.generator.parts import load_parser
 from facersa.generator.statistics import WStatistics
 from facersa.judges.bisenet import BiSeNet
 from facersa.judges.networks import load_identity, load_landmarks, load_lpips
+from facersa.training.chains import GROUPS
 from facersa.training.critic import Painter
 from facersa.training.loop import stored_run, train
 from facersa.training.losses import LossWeights
 from facersa.training.mapper import MapperTask
-from facersa.training.recipes import Recipe, mapper_preset, recipe_of
+from facersa.training.recipes import (
+    Recipe,
+    mapper_preset,
+    recipe_of,
+    scratch_recipe_of,
+)
+from facersa.training.scratch import STAGE
 
 QUIET = ("different", "recover_id", "recover_pixels", "code", "radius", "outliers")
 QUIET += ("landmarks", "lpips", "parts")
@@ -50,7 +57,7 @@ def make_task(generator: Generator) -> MakeTask:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ring", "faithful"])
+@pytest.mark.parametrize("kind", ["ring", "assembled"])
 def test_a_stopped_run_resumes_to_the_same_weights(
     kind: str, make_task: MakeTask, tmp_path: Path
 ) -> None:
@@ -81,7 +88,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(
     log = [json.loads(x) for x in (parts / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == list(range(config.steps))
     assert "id_raw" in log[-1]  # painted
-    assert ("distillation" in log[0]) == (kind == "faithful")
+    assert ("distillation" in log[0]) == (kind == "assembled")
     card = json.loads((parts / f"{name}.json").read_text())
     mapper = build_learned(kind, card["settings"]["mapper"])
     weights = load_file(parts / f"{name}.safetensors")
@@ -89,8 +96,8 @@ def test_a_stopped_run_resumes_to_the_same_weights(
 
 
 def test_a_recipe_of_another_version_is_explained() -> None:
-    stored = asdict(mapper_preset("smoke", "faithful")[1])
-    assert recipe_of({"recipe": stored}) == mapper_preset("smoke", "faithful")[1]
+    stored = asdict(mapper_preset("smoke", "assembled")[1])
+    assert recipe_of({"recipe": stored}) == mapper_preset("smoke", "assembled")[1]
     with pytest.raises(CheckpointError, match="another version.*assembly_steps"):
         recipe_of({"recipe": {**stored, "assembly_steps": 6000}})
 
@@ -101,9 +108,11 @@ def test_the_gpu_recipe_takes_every_group_at_each_step(
 ) -> None:
     config, recipe = mapper_preset("gpu", "faithful")
     assert recipe.every_group
-    recipe = replace(recipe, assembled=False, distillation_steps=0)
     small = replace(config, steps=1, batch=1, pool=2)
     task = make_task(recipe)
+    shipped = load_learned("faithful").state_dict()
+    first = task.mapper.state_dict()
+    assert all(torch.equal(first[name], value) for name, value in shipped.items())
     task.prepare(small, tmp_path)
     loss, figures = task.loss(0, torch.Generator().manual_seed(0))
     loss.backward()
@@ -114,7 +123,7 @@ def test_the_gpu_recipe_takes_every_group_at_each_step(
 
 
 def test_recovery_grows_to_its_full_weight(make_task: MakeTask) -> None:
-    config, recipe = mapper_preset("smoke", "faithful")
+    config, recipe = mapper_preset("smoke", "assembled")
     assert recipe.ramp == 0  # it starts from a mapper that recovers
     recipe = replace(recipe, ramp=0.6)
     task = make_task(recipe)
@@ -160,14 +169,14 @@ def test_the_critic_learns_and_the_ring_learns_from_it(
 
 
 def test_a_critic_needs_an_exact_mapper(make_task: MakeTask) -> None:
-    recipe = mapper_preset("smoke", "faithful")[1]
+    recipe = mapper_preset("smoke", "assembled")[1]
     with pytest.raises(ValueError, match="`natural` needs an exact cipher"):
         make_task(replace(recipe, weights=replace(recipe.weights, natural=1.0)))
 
 
 def test_distillation_learns_in_code_space(make_task: MakeTask, tmp_path: Path) -> None:
     steps = 80  # the second half on codes of its own
-    config, recipe = mapper_preset("smoke", "faithful")
+    config, recipe = mapper_preset("smoke", "assembled")
     recipe = replace(recipe, assembled=False, distillation_steps=steps)
     recipe = replace(recipe, distillation_batch=16)
     task = make_task(recipe)
@@ -191,7 +200,7 @@ def test_distillation_learns_in_code_space(make_task: MakeTask, tmp_path: Path) 
 
 def test_distillation_needs_a_teacher(make_task: MakeTask) -> None:
     task = make_task(mapper_preset("smoke", "steered")[1])
-    recipe = mapper_preset("cpu", "faithful")[1]
+    recipe = mapper_preset("cpu", "assembled")[1]
     judges = task.painter.identity, task.painter.landmarks, task.painter.parser
     with pytest.raises(ValueError, match="as teacher"):
         MapperTask(task.generator, *judges, task.lpips, recipe)
@@ -209,7 +218,7 @@ def test_a_bisenet_of_the_user_parses_the_picture(generator: Generator) -> None:
     torch.testing.assert_close(view.parts, again, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", LEARNED)
+@pytest.mark.parametrize("kind", ["ring", "steered", "assembled"])
 def test_initial_weights_depend_on_the_seed_alone(
     kind: str, make_task: MakeTask
 ) -> None:
@@ -223,7 +232,7 @@ def test_initial_weights_depend_on_the_seed_alone(
     again, other = make_task(recipe), make_task(recipe, seed=1)
     assert all(torch.equal(v, first[k]) for k, v in again.mapper.state_dict().items())
     differs = {k for k, v in other.mapper.state_dict().items() if (v != first[k]).any()}
-    assert "converter.first.weight" in differs if kind == "faithful" else differs
+    assert "converter.first.weight" in differs if kind == "assembled" else differs
     torch.manual_seed(0)  # as the shipped weights began
     shipped = build_learned(kind, recipe.options).state_dict()
     assert all(torch.equal(v, first[k]) for k, v in shipped.items())
@@ -252,11 +261,16 @@ def test_any_generator_with_a_preview_will_do(
 def test_a_misspelt_preset_or_mapper_is_an_error() -> None:
     with pytest.raises(FaceRSAError, match="smoke, cpu, gpu; got 'gpus'"):
         mapper_preset("gpus", "ring")
-    with pytest.raises(FaceRSAError, match="steered, ring, faithful; got 'rings'"):
+    with pytest.raises(
+        FaceRSAError, match="steered, ring, faithful, assembled; got 'rings'"
+    ):
         mapper_preset("cpu", "rings")
 
 
 @pytest.mark.parametrize("kind", LEARNED)
 def test_the_recipe_of_the_shipped_weights_can_be_read(kind: str) -> None:
-    recipe = recipe_of(model_card(kind)["settings"])
-    assert recipe.mapper == kind
+    settings = model_card(kind)["settings"]
+    if settings.get("stage") == STAGE:
+        assert scratch_recipe_of(settings).groups == GROUPS
+    else:
+        assert recipe_of(settings).mapper == kind

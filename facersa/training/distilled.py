@@ -1,0 +1,347 @@
+"""The judge of codes: a small network predicts how alike two edited codes will look.
+
+A painted step of training takes seconds on a CPU, nearly all of them in the generator
+and the judges. But every loss compares two codes of one person, which differ in a few
+rows. So nobody needs the picture, or what the judges say of it: how far apart they say
+two pictures are is enough. This network maps a code to a few vectors, one for each
+judge, whose distances are such predictions. It is knowledge distillation, of distances:
+the teacher is the generator with its judges, and ``pool`` holds the answers.
+
+Distances are much easier to predict than answers. Which way an embedding moves depends
+on everything in a face, how far it moves hardly does.
+
+A mapper can learn to fool this network, so figures are always taken from painted
+pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from facersa.cipher.base import W_DIM, LearnedCipher
+from facersa.cipher.catalogue import fingerprint
+from facersa.generator.statistics import WStatistics
+from facersa.training.loop import TrainConfig, seeded
+from facersa.training.losses import View
+from facersa.training.pool import FIELDS, Judged, PoolConfig, load_pool, make_pool
+
+CONTEXT_ROWS = (0, 1, 2, 3, 4, 9, 10)  # they style features up to 128 x 128
+CONTEXT_AXES = 64  # of each of them
+UNSEEN = 0.06  # share of a pool's people that nothing is trained on
+OWN_FROM = 2048  # number of the first person of the second pool, at least
+BROKEN = 3.0  # typical distances from which on pairs count less
+# Numbers in each vector. Of two codes a and b of one person, and m numbers,
+SIZES = {
+    "identity": 128,  # a . b / |a||b| is the cosine of the identities
+    "landmarks": 64,  # |a - b|^2 is the mean squared distance of landmarks
+    "picture": 64,  # |a - b|^2 / m is the mean squared difference of pixels
+    "perceptual": 64,  # |a - b|^2 is the LPIPS distance
+    "parts": 64,  # |a - b|^2 is the divergence of the parts
+}
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """What rebuilds a ``CodeJudge``.
+
+    Attributes:
+        layers: edited rows.
+        width: of the hidden layers.
+        context: numbers that the rows which are not edited are reduced to.
+        depth: hidden layers after the first.
+        dropout: of hidden units, in training.
+    """
+
+    layers: tuple[int, ...] = (5, 6, 7, 8)
+    width: int = 640
+    context: int = 192
+    depth: int = 2
+    dropout: float = 0.15
+
+
+class CodeJudge(nn.Module):
+    """Codes (B, 16, 512) to vectors whose distances are those the judges would find.
+
+    Args:
+        config: sizes.
+        statistics: of w.
+    """
+
+    mean: Tensor
+    basis: Tensor
+    whitener: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, config: JudgeConfig | None = None, statistics: WStatistics | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config = JudgeConfig() if config is None else config
+        stats = WStatistics.load() if statistics is None else statistics
+        # Along the axes of w, in units that are the same for all axes: what hardly
+        # varies hardly matters.
+        basis = stats.eigenvectors * stats.eigenvalues.mean().rsqrt()
+        whitener = stats.whitener(CONTEXT_AXES)
+        self.register_buffer("mean", stats.mean.float(), persistent=False)
+        self.register_buffer("basis", basis.float(), persistent=False)
+        self.register_buffer("whitener", whitener.float(), persistent=False)
+        width, context = config.width, config.context
+        self.summary = nn.Sequential(
+            nn.Linear(len(CONTEXT_ROWS) * CONTEXT_AXES, context),
+            nn.SiLU(),
+            nn.Linear(context, context),
+            nn.SiLU(),
+        )
+        self.read = nn.Linear(len(config.layers) * W_DIM, width)
+        self.hidden = nn.ModuleList(
+            nn.Linear(width, width) for _ in range(config.depth)
+        )
+        self.steer = nn.ModuleList(
+            nn.Linear(context, 2 * width) for _ in range(config.depth + 1)
+        )
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(width, size) for name, size in SIZES.items()}
+        )
+        self.register_buffer("scale", torch.ones(len(SIZES)))
+
+    def forward(self, ws: Tensor) -> dict[str, Tensor]:
+        """The vectors (B, size) of ``SIZES`` by name; the identity is a unit vector."""
+        context = (ws[:, list(CONTEXT_ROWS)] - self.mean) @ self.whitener
+        context = self.summary(context.flatten(1))
+        rows = (ws[:, list(self.config.layers)] - self.mean) @ self.basis
+        x: Tensor | None = None
+        for layer, steer in zip([self.read, *self.hidden], self.steer, strict=True):
+            scale, shift = steer(context).chunk(2, 1)
+            more = layer(rows.flatten(1) if x is None else x)
+            more = F.silu(more * (1 + scale) + shift)
+            more = F.dropout(more, self.config.dropout, self.training)
+            x = more if x is None else x + more
+        vectors = {
+            name: head(x) * scale
+            for (name, head), scale in zip(self.heads.items(), self.scale, strict=True)
+        }
+        vectors["identity"] = F.normalize(vectors["identity"].float(), dim=1)
+        return vectors
+
+    def view(self, ws: Tensor, code: Tensor) -> View:
+        """As ``critic.Painter``: what the losses read; ``code`` are whitened rows.
+
+        Landmarks and picture are vectors in the place of such: only their distances
+        mean something.
+        """
+        vectors = self(ws)
+        return View(
+            code,
+            vectors["identity"],
+            vectors["landmarks"].float()[:, None],
+            vectors["picture"].float(),
+            perceptual=vectors["perceptual"].float(),
+            parsing=vectors["parts"].float(),
+        )
+
+
+def true_distances(fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the judges say of all pairs, (P, K, K), of K codes of each of P people.
+
+    ``fields`` (P, K, ...) are those of a pool. Roots of what ``SIZES`` lists, and for
+    identity the chord, sqrt(2 - 2 cos): so small distances count.
+    """
+    flat = {k: v.float().flatten(2) for k, v in fields.items()}
+    lengths = {"identity": 1.0, "landmarks": 68, "picture": flat["picture"].shape[2]}
+    squares = {
+        name: torch.cdist(flat[name], flat[name]).square() / lengths.get(name, 1.0)
+        for name in ("identity", "landmarks", "picture", "perceptual")
+    }
+    shares = fields["parts"].float().clamp_min(0)
+    a, b = (shares + 1e-6)[:, :, None], (shares + 1e-6)[:, None]
+    divergence = (a * (a.log() - b.log())).sum(3).mean((3, 4))
+    squares["parts"] = (divergence + divergence.transpose(1, 2)).clamp_min(0) / 2
+    return {name: square.sqrt() for name, square in squares.items()}
+
+
+def predicted_distances(vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same of a judge's vectors (P, K, size)."""
+    found = {}
+    for name, vector in vectors.items():
+        gaps = (vector[:, :, None] - vector[:, None]).float().square()
+        square = gaps.mean(3) if name == "picture" else gaps.sum(3)
+        found[name] = (square + 1e-8).sqrt()
+    return found
+
+
+class JudgeTask:
+    """Train a ``CodeJudge`` on a pool; the last people of the pool are left out.
+
+    Args:
+        judged: paints and judges the pool.
+        judge: sizes of what is trained.
+        edits: codes of each person in the pool, beside their own.
+        mapper: learned from an earlier judge; then there is a second pool, of half as
+            many other people, and most of its edits are this mapper's.
+        seed: of the first weights.
+    """
+
+    name = "judge"
+
+    def __init__(
+        self,
+        judged: Judged,
+        judge: JudgeConfig | None = None,
+        *,
+        edits: int = 8,
+        mapper: LearnedCipher | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.judged, self.edits, self.mapper = judged, edits, mapper
+        with seeded(seed):
+            self.judge = CodeJudge(judge)
+        self.judge.to(judged.generator.w_avg)
+        self.module: nn.Module = self.judge
+        self.product: nn.Module = self.judge
+        self.pack = packed
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The network's sizes, and the pool's."""
+        own = None if self.mapper is None else fingerprint(self.mapper)
+        judge = asdict(self.judge.config)
+        return {"judge": judge, "edits": self.edits, "mapper": own}
+
+    def prepare(self, config: TrainConfig, folder: Path) -> None:
+        """Make what the pool lacks, read it, and compute all distances."""
+        self.config, layers = config, self.judge.config.layers
+        settings = PoolConfig(config.pool, self.edits, layers=layers, seed=config.seed)
+        make_pool(self.judged, settings, folder / "pool")
+        pools = [load_pool(folder / "pool", config.pool)]
+        if self.mapper is not None:
+            own = replace(
+                settings, people=config.pool // 2, first=max(OWN_FROM, config.pool)
+            )
+            make_pool(self.judged, own, folder / "own", mapper=self.mapper)
+            pools.append(load_pool(folder / "own", own.people))
+        splits = [round((1 - UNSEEN) * len(pool["ws"])) for pool in pools]
+        self.split = sum(splits)
+        pool = {}
+        for name in pools[0]:
+            taught = [p[name][:n] for p, n in zip(pools, splits, strict=True)]
+            left_out = [p[name][n:] for p, n in zip(pools, splits, strict=True)]
+            pool[name] = torch.cat(taught + left_out)
+        device = self.judged.generator.w_avg.device
+        self.ws, self.rows = pool["ws"].to(device), pool["rows"].to(device)
+        parts = [
+            true_distances({k: pool[k][i : i + 64] for k in FIELDS})
+            for i in range(0, len(self.ws), 64)
+        ]
+        self.distances = {
+            name: torch.cat([part[name] for part in parts]).to(device) for name in SIZES
+        }
+        self.typical = {
+            name: float(d[: self.split].flatten()[::7].median())
+            for name, d in self.distances.items()
+        }
+        scale = [1.0, *(self.typical[name] for name in list(SIZES)[1:])]
+        self.judge.scale.copy_(torch.tensor(scale))
+
+    def _predicted(self, people: Tensor) -> dict[str, Tensor]:
+        codes = self.rows.shape[1]
+        ws = self.ws[people].float()[:, None].repeat(1, codes, 1, 1)
+        ws[:, :, list(self.judge.config.layers)] = self.rows[people].float()
+        vectors = self.judge(ws.flatten(0, 1))
+        return predicted_distances(
+            {name: v.unflatten(0, (-1, codes)) for name, v in vectors.items()}
+        )
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Of all pairs of codes of ``batch`` people: how wrong the distances are.
+
+        Huber losses in units of the typical distance; a face that broke hardly counts.
+        """
+        self.judge.train()
+        people = torch.randint(self.split, (self.config.batch,), generator=rng)
+        people = people.to(self.ws.device)
+        with torch.autocast(people.device.type, torch.bfloat16):
+            predicted = self._predicted(people)
+        terms = {}
+        for name in SIZES:
+            true = self.distances[name][people] / self.typical[name]
+            error = predicted[name] / self.typical[name] - true
+            weight = 1 / (1 + (true / BROKEN).square())
+            huber = F.smooth_l1_loss(error, error * 0, beta=0.5, reduction="none")
+            terms[name] = (weight * huber).mean()
+        loss = 2 * terms["identity"] + torch.stack([*terms.values()]).sum()
+        return loss, {name: term.item() for name, term in terms.items()}
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """On people left out, over all pairs of their codes.
+
+        Of the identities' cosines and, by name, of the other distances: the correlation
+        of predictions and answers; of the cosines also the mean absolute error, and the
+        mean error. Faces that broke are left out.
+        """
+        self.judge.eval()
+        people = torch.arange(self.split, len(self.ws), device=self.ws.device)
+        predicted = self._predicted(people)
+        figures: dict[str, float] = {"people": float(len(people))}
+        codes = self.rows.shape[1]
+        first, second = torch.triu_indices(codes, codes, 1)
+        for name in SIZES:
+            told = predicted[name][:, first, second].flatten()
+            true = self.distances[name][people][:, first, second].flatten()
+            usual = true < 2 * BROKEN * self.typical[name]
+            told, true = told[usual], true[usual]
+            if name == "identity":
+                told, true = 1 - told.square() / 2, 1 - true.square() / 2
+                figures["error identity"] = float((told - true).abs().mean())
+                figures["bias identity"] = float((told - true).mean())
+            figures[f"correlation {name}"] = float(
+                torch.corrcoef(torch.stack([told, true]))[0, 1]
+            )
+        return figures
+
+
+def load_judge(path: str | Path | None = None) -> CodeJudge:
+    """A trained judge of codes, frozen; the one that ships by default."""
+    file = Path(str(path or resources.files("facersa") / "weights/judge.safetensors"))
+    settings = json.loads(file.with_suffix(".json").read_text())["settings"]["judge"]
+    settings["layers"] = tuple(settings["layers"])
+    judge = CodeJudge(JudgeConfig(**settings))
+    judge.load_state_dict(unpacked(load_file(file)))
+    return judge.eval().requires_grad_(False)
+
+
+def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices in whole numbers of eight bits, with a scale for each row.
+
+    That halves the file. The judge is an approximation in any case.
+    """
+    out: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if value.ndim == 2:
+            scale = value.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+            out[name] = (value.float() / scale).round().to(torch.int8)
+            out[f"{name}.scale"] = scale[:, 0]
+        else:
+            out[name] = value
+    return out
+
+
+def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of ``packed``, in float32; other weights come as they are."""
+    return {
+        name: value.float() * stored[f"{name}.scale"][:, None]
+        if value.dtype == torch.int8
+        else value.float()
+        for name, value in stored.items()
+        if not name.endswith(".scale")
+    }

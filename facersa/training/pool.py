@@ -1,0 +1,386 @@
+"""A pool of edited codes and what the judges say of their pictures.
+
+Painting a code and judging its picture takes most of the time of a painted training
+step. A network can learn to predict that judgement from the code (``distilled``), and
+this file makes the examples that it learns from: people of ``varied_codes`` whose rows
+were changed in many ways, from a slight shift to another person's rows.
+
+The pool is a folder of shards. A shard depends on the settings and its number only, so
+a run that was stopped goes on where it was, and a larger pool extends a smaller one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from facersa.cipher.base import LearnedCipher
+from facersa.cipher.catalogue import fingerprint
+from facersa.cipher.modulation import MapperConfig, ModulationMapper
+from facersa.errors import CheckpointError
+from facersa.files import write_atomic
+from facersa.generator.mobile_stylegan import PREVIEW_BLOCKS, MobileStyleGAN
+from facersa.generator.parts import BLOCKS, GeneratorParser
+from facersa.generator.statistics import WStatistics
+from facersa.judges.networks import IdentityJudge, Landmarks
+from facersa.people import training_seeds, varied_codes
+from facersa.training.chains import fresh_codes
+
+FIELDS = ("identity", "landmarks", "picture", "perceptual", "parts")
+PICTURE_SIDE, PARTS_SIDE, SKETCH = 32, 8, 512
+PERCEPTUAL_SIDE = 128  # of the picture that the LPIPS network sees
+SETTINGS = "pool.json"
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """What a pool holds.
+
+    Attributes:
+        people: in all; a multiple of ``shard``.
+        edits: of each person, beside the person as they are.
+        shard: people in one file.
+        layers: rows that are edited.
+        seed: of the people and the edits.
+        first: number of people of that seed who come before.
+    """
+
+    people: int = 2048
+    edits: int = 8
+    shard: int = 32
+    layers: tuple[int, ...] = (5, 6, 7, 8)
+    seed: int = 0
+    first: int = 0
+
+
+class Judged(nn.Module):
+    """Codes to what the losses read of their pictures; without gradients.
+
+    identity (B, 512), a unit vector; landmarks (B, 68, 2), in sides; picture
+    (B, 3, 32, 32), means of the preview; perceptual (B, 512): the squared distance of
+    two is about the LPIPS distance of the previews at side 128, since random signs
+    preserve distances; parts (B, K, 8, 8), mean shares.
+
+    Args:
+        generator: frozen.
+        identity: training judge.
+        landmarks: training judge.
+        parser: of the generator's features.
+        lpips: a network of ``load_lpips``.
+    """
+
+    signs: Tensor
+
+    def __init__(
+        self,
+        generator: MobileStyleGAN,
+        identity: IdentityJudge,
+        landmarks: Landmarks,
+        parser: GeneratorParser,
+        lpips: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.generator, self.parser, self.lpips = generator, parser, lpips
+        self.identity, self.landmarks = identity, landmarks
+        side = torch.zeros(1, 3, PERCEPTUAL_SIDE, PERCEPTUAL_SIDE)
+        length = self._levels(side.to(generator.w_avg)).shape[1]
+        rng = torch.Generator().manual_seed(0)
+        signs = torch.randint(2, (-(-length // SKETCH) * SKETCH,), generator=rng)
+        self.register_buffer("signs", (2.0 * signs - 1).to(generator.w_avg))
+        self.eval().requires_grad_(False)
+
+    def _levels(self, picture: Tensor) -> Tensor:
+        """(B, F): LPIPS is the squared distance of two such vectors."""
+        trunk: Any = self.lpips
+        levels = trunk.net(trunk.scaling_layer(picture))
+        flat = []
+        for level, line in zip(levels, trunk.lins, strict=True):
+            weight = line.model[-1].weight.clamp_min(0) / level[0, 0].numel()
+            unit = level / (level.square().sum(1, keepdim=True).sqrt() + 1e-10)
+            flat.append((unit * weight.sqrt()).flatten(1))
+        return torch.cat(flat, 1)
+
+    def forward(self, ws: Tensor) -> tuple[Tensor, ...]:
+        """Of codes (B, 16, 512), in the order of ``FIELDS``."""
+        synthesis = self.generator.synthesis
+        x = parsed = synthesis.features(ws, BLOCKS)
+        for i in range(BLOCKS, PREVIEW_BLOCKS):
+            x = synthesis.blocks[i](x, ws[:, 1 + 2 * i], ws[:, 2 + 2 * i])
+        picture = self.generator.head(*self.generator.head_inputs(x, ws))
+        levels = self._levels(F.avg_pool2d(picture, 2))
+        levels = F.pad(levels, (0, len(self.signs) - levels.shape[1])) * self.signs
+        parts = F.avg_pool2d(self.parser(parsed), 64 // PARTS_SIDE)
+        return (
+            self.identity.embed(picture),
+            self.landmarks.landmarks(picture),
+            F.avg_pool2d(picture, 256 // PICTURE_SIDE),
+            levels.unflatten(1, (-1, SKETCH)).sum(1),
+            parts,
+        )
+
+
+def compiled(judged: Judged) -> Callable[[Tensor], list[Tensor]]:
+    """``judged`` for one code (1, 16, 512) at a time, fast.
+
+    On a CPU by OpenVINO, in bfloat16 where the processor has it: the identity then
+    differs by a cosine of 6e-4, and takes 60 % of the time.
+    """
+    device = judged.generator.w_avg.device
+    if device.type != "cpu":
+
+        def paint(ws: Tensor) -> list[Tensor]:
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+                return [x.float().cpu() for x in judged(ws.to(device))]
+
+        return paint
+    import openvino as ov
+
+    example = torch.zeros(1, judged.generator.num_ws, judged.generator.w_dim)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # tracing freezes the batch size: intended
+        traced = torch.jit.trace(judged, example, check_trace=False)
+        shape = [("ws", list(example.shape))]
+        network = ov.convert_model(traced, example_input=example, input=shape)
+    hints = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY"}
+    run = ov.Core().compile_model(network, "CPU", hints)
+
+    def infer(ws: Tensor) -> list[Tensor]:
+        answer = run([ws.contiguous().numpy()])
+        return [torch.from_numpy(answer[k].copy()) for k in range(len(FIELDS))]
+
+    return infer
+
+
+class Edits:
+    """Random changes of the edited rows, of the kinds a mapper in training makes.
+
+    Args:
+        layers: the rows.
+        statistics: of w.
+        rng: of every choice.
+        mapper: a trained one, whose outputs most of the edits are then.
+    """
+
+    def __init__(
+        self,
+        layers: tuple[int, ...],
+        statistics: WStatistics,
+        rng: torch.Generator,
+        mapper: LearnedCipher | None = None,
+    ) -> None:
+        self.layers, self.rng, self.mapper = layers, rng, mapper
+        self.mean = statistics.mean.float()
+        self.whitener = statistics.whitener().float()
+        self.colourer = statistics.colourer().float()
+        self.size = float(statistics.eigenvalues.sum().sqrt())
+
+    def _uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=self.rng))
+
+    def _coin(self, chance: float) -> bool:
+        return self._uniform(0, 1) < chance
+
+    def _normal(self, shared: float = 0.5) -> Tensor:
+        """(rows, 512); with this chance one vector for all rows."""
+        rows = 1 if self._coin(shared) else len(self.layers)
+        noise = torch.randn(rows, 512, generator=self.rng)
+        return noise.expand(len(self.layers), -1)
+
+    def coloured(self, rows: Tensor, other: Tensor) -> Tensor:
+        """A shift along axes of w, all of them or the leading ones."""
+        z = self._normal()
+        axes = 2 ** int(self._uniform(4, 10))
+        z = torch.where(torch.arange(512) < axes, z, 0.0)
+        z = z / z.square().mean().sqrt()
+        return rows + math.exp(self._uniform(-3, 0.5)) * z @ self.colourer
+
+    def isotropic(self, rows: Tensor, other: Tensor) -> Tensor:
+        """A shift in any direction of the space, sometimes of one sign only."""
+        shift = self._normal()
+        if self._coin(0.5):
+            shift = F.leaky_relu(shift, 0.01)
+        size = math.exp(self._uniform(-3, 0.2)) * self.size / 512**0.5
+        return rows + size * shift
+
+    def donated(self, rows: Tensor, other: Tensor) -> Tensor:
+        """Part of the way to another person, the same for all rows or not."""
+        share = torch.rand(len(self.layers), 1, generator=self.rng)
+        if self._coin(0.5):
+            share[:] = share[0]
+        return rows + 1.3 * share * (other - rows)
+
+    def turned(self, rows: Tensor, other: Tensor) -> Tensor:
+        """Turned towards another person's rows in whitened coordinates, or away."""
+        z, towards = ((x - self.mean) @ self.whitener for x in (rows, other))
+        angle = self._uniform(-math.pi, math.pi)
+        scale = self._uniform(0.6, 1.1)
+        z = scale * (math.cos(angle) * z + math.sin(angle) * towards)
+        return self.mean + z @ self.colourer
+
+    def mapped(self, rows: Tensor, other: Tensor) -> Tensor:
+        """Encrypted by a mapper of the paper's form with random weights."""
+        seed = int(torch.randint(2**31, (), generator=self.rng))
+        config = MapperConfig() if self._coin(0.5) else MapperConfig.published()
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(seed)
+            mapper = ModulationMapper(config)
+            chain = int(self._uniform(1, 5))
+            codes = fresh_codes(chain, 1, config.num_bits, self.rng)
+            ws = torch.zeros(1, max(self.layers) + 1, 512)
+            ws[:, list(self.layers)] = rows
+            size = math.exp(self._uniform(-3, 0.2)) * self.size / 512**0.5 * chain**-0.5
+            for code in codes:
+                step = mapper.change(ws, code)
+                ws[:, list(self.layers)] += size * step / step.square().mean().sqrt()
+        return ws[0, list(self.layers)]
+
+    @torch.no_grad()
+    def encrypted(self, mapper: LearnedCipher, rows: Tensor, other: Tensor) -> Tensor:
+        """Under one to four passwords or a sum, then nearer or farther, or shifted."""
+        codes = fresh_codes(int(self._uniform(1, 5)), 1, mapper.num_bits, self.rng)
+        ws = torch.zeros(1, max(self.layers) + 1, 512)
+        ws[:, list(self.layers)] = rows
+        for code in [codes.sum(0)] if self._coin(0.25) else codes:
+            ws = mapper(ws, code)
+        step = ws[0, list(self.layers)] - rows
+        edited = (
+            rows + self._uniform(0.5, 1.4) * step if self._coin(0.5) else rows + step
+        )
+        return self.coloured(edited, other) if self._coin(0.2) else edited
+
+    def __call__(self, rows: Tensor, other: Tensor) -> Tensor:
+        """One random change of ``rows`` (rows, 512); ``other`` is another person's.
+
+        Half of the results are pulled back to typical length, as losses would.
+        """
+        if self.mapper is not None and self._coin(0.8):
+            return self.encrypted(self.mapper, rows, other)
+        chances = torch.tensor([0.25, 0.15, 0.2, 0.2, 0.2])
+        kinds = self.coloured, self.isotropic, self.donated, self.turned, self.mapped
+        edited = rows
+        for _ in range(1 + self._coin(0.25)):
+            kind = int(torch.multinomial(chances, 1, generator=self.rng))
+            edited = kinds[kind](edited, other)
+        if self._coin(0.5):
+            z = (edited - self.mean) @ self.whitener
+            radius = z.square().mean(1, keepdim=True).sqrt()
+            own = ((rows - self.mean) @ self.whitener).square().mean(1, keepdim=True)
+            longest = own.sqrt().clamp_min(0.85) * self._uniform(0.9, 1.3)
+            edited = self.mean + z * (longest / radius).clamp_max(1) @ self.colourer
+        return edited
+
+
+def make_pool(
+    judged: Judged,
+    config: PoolConfig,
+    folder: Path,
+    *,
+    mapper: LearnedCipher | None = None,
+    progress: bool = True,
+    until: int | None = None,
+) -> None:
+    """Paint and judge the shards that ``folder`` does not hold yet.
+
+    Args:
+        judged: paints and judges.
+        config: of the pool.
+        folder: of its shards.
+        mapper: as ``Edits`` takes it.
+        progress: show a bar.
+        until: stop after this number of shards.
+
+    Raises:
+        CheckpointError: the folder holds a pool of other settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = json.loads(json.dumps(asdict(config) | {"people": None}))
+    settings["mapper"] = None if mapper is None else fingerprint(mapper)
+    path = folder / SETTINGS
+    if path.exists() and json.loads(path.read_bytes()) != settings:
+        raise CheckpointError(
+            f"{folder} holds a pool of other settings; use another folder."
+        )
+    write_atomic(path, json.dumps(settings).encode())
+    paint = compiled(judged)
+    statistics = WStatistics.of(judged.generator)
+    numbers = range(config.people // config.shard)[:until]
+    for number in tqdm(numbers, desc="pool", unit="shard", disable=not progress):
+        if not (shard := shard_path(folder, number)).exists():
+            tensors = _shard(judged, paint, statistics, config, number, mapper)
+            write_atomic(shard, save(tensors))
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """The file of shard ``number``."""
+    return folder / f"pool-{number:05d}.safetensors"
+
+
+def _shard(
+    judged: Judged,
+    paint: Callable[[Tensor], list[Tensor]],
+    statistics: WStatistics,
+    config: PoolConfig,
+    number: int,
+    mapper: LearnedCipher | None,
+) -> dict[str, Tensor]:
+    first = training_seeds(config.seed, 40_000).start + config.first
+    first += number * config.shard
+    people = varied_codes(judged.generator, config.shard, first).cpu()
+    rng = torch.Generator().manual_seed(first)
+    edits = Edits(config.layers, statistics, rng, mapper)
+    layers = list(config.layers)
+    rows, answers = [], []
+    for index, ws in enumerate(people):
+        edited = [ws[layers]]
+        for _ in range(config.edits):
+            step = 1 + int(torch.randint(len(people) - 1, (), generator=rng))
+            other = people[(index + step) % len(people)][layers]
+            edited.append(edits(ws[layers], other))
+        for one in edited:
+            code = ws[None].clone()
+            code[0, layers] = one
+            answers.append(paint(code))
+        rows.append(torch.stack(edited))
+    fields = [torch.cat(field) for field in zip(*answers, strict=True)]
+    shape = len(people), 1 + config.edits
+    tensors = {
+        name: field.unflatten(0, shape).half().contiguous()
+        for name, field in zip(FIELDS, fields, strict=True)
+    }
+    tensors |= {"ws": people.half(), "rows": torch.stack(rows).half()}
+    return tensors
+
+
+def load_pool(folder: Path, people: int | None = None) -> dict[str, Tensor]:
+    """The shards of ``folder``, together: the fields of ``Judged`` and the codes.
+
+    Args:
+        folder: as ``make_pool`` filled it.
+        people: no more shards than hold so many.
+
+    Returns:
+        "ws" (P, 16, 512) are the people, "rows" (P, 1 + edits, rows, 512) their rows,
+        first as they are, and each of ``FIELDS`` has (P, 1 + edits, ...), in halves.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    paths = sorted(folder.glob("pool-*.safetensors"))
+    shards: list[dict[str, Tensor]] = []
+    for path in paths:
+        if people is None or sum(len(s["ws"]) for s in shards) < people:
+            shards.append(load_file(path))
+    if not shards:
+        raise CheckpointError(f"{folder} holds no pool; make one first.")
+    return {n: torch.cat([s[n] for s in shards])[:people] for n in shards[0]}
