@@ -19,7 +19,7 @@ from facersa.cipher.password import Secrets
 from facersa.cli.demo import demo_photo
 from facersa.figures.sheets import contact_sheet
 from facersa.files import write_atomic
-from facersa.photo.images import jpeg_bytes, to_float, to_levels
+from facersa.photo.images import jpeg_bytes, resize, to_float, to_levels
 
 PASSWORD = Secrets(("correct horse battery staple",))
 GENERATED = 31  # seed of a person who is drawn and then treated as a photograph
@@ -44,7 +44,7 @@ def main() -> None:
         for row, picture in zip(
             rows, (photo, encrypted.image, decrypted.image), strict=True
         ):
-            row.append(contact_sheet([square(picture)], side=420))
+            row.append(resize(square(picture), 420))
     labels = [
         f"{name}, {how}"
         for how in ("photograph", "encrypted", "decrypted")
