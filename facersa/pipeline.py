@@ -291,7 +291,8 @@ class FaceRSA:
         prior, ws = self._prior_of(in_pixels), inversion.ws
         if mode != "open":
             ws = prior.quantise(ws, self.statistics)
-        look = self.look.look(inversion.aligned.image) if same_look else None
+        chosen = same_look and secrets.texts  # raw codes leave no choice
+        look = self.look.look(inversion.aligned.image) if chosen else None
         fit = Fit(() if crop else aligned.oval, look)
         salt, password = self._salted(secrets, cipher, ws, fit)
         edited = cipher(ws, password.code)

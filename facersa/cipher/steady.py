@@ -14,12 +14,11 @@ is kept: whoever sees the picture learns the pose, and mostly the apparent gende
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 
 import torch
-from safetensors.torch import load
 from torch import Tensor
 
+from facersa.assets.registry import shipped_weights
 from facersa.cipher.rotation import DEFAULT_CONTEXT, DEFAULT_KAPPA, RotationCipher
 from facersa.generator.statistics import WStatistics
 
@@ -63,8 +62,7 @@ class SteadyCipher(RotationCipher):
 
 def kept_directions() -> Tensor:
     """The shipped directions in whitened coordinates, (512, an even number)."""
-    data = (resources.files("facersa") / "weights" / FILE).read_bytes()
-    return load(data)["directions"].double()
+    return shipped_weights(FILE)["directions"].double()
 
 
 def complete_basis(directions: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ user has a file of its weights (``facersa train --bisenet``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -88,6 +88,16 @@ class LossWeights:
     reader: float = 0.0
     hinge: float = 0.0
     margin: float = 0.5
+
+    def ramped(self, step: int, steps: float) -> LossWeights:
+        """Recovery from 1 % of its weight to all of it, over so many steps; 0: all."""
+        ramp = 0.01 ** max(0.0, 1 - step / steps) if steps else 1.0
+        return replace(
+            self,
+            recover_id=self.recover_id * ramp,
+            recover_pixels=self.recover_pixels * ramp,
+            recover_code=self.recover_code * ramp,
+        )
 
 
 def identity_difference(a: Tensor, b: Tensor, floor: float = 0.0) -> Tensor:

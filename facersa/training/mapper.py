@@ -9,7 +9,7 @@ generator paints every code and the training judges see the pictures.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -174,14 +174,7 @@ class MapperTask:
 
     def weights_at(self, step: int) -> LossWeights:
         """Recovery grows slowly: at full weight from the start nothing would move."""
-        weights, ramp_steps = self.recipe.weights, self.recipe.ramp * self.config.steps
-        ramp = 0.01 ** max(0.0, 1 - step / ramp_steps) if ramp_steps else 1.0
-        return replace(
-            weights,
-            recover_id=weights.recover_id * ramp,
-            recover_pixels=weights.recover_pixels * ramp,
-            recover_code=weights.recover_code * ramp,
-        )
+        return self.recipe.weights.ramped(step, self.recipe.ramp * self.config.steps)
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Distillation, or the paper's total loss and our terms, on random people.

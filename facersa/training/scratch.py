@@ -1,10 +1,10 @@
 """Train the paper's mapper from random weights, by its three groups of losses.
 
-Nothing is copied from another cipher, and nothing in the network's form makes -e undo
-e: what the mapper can do afterwards, the losses have taught it. A judge of codes
-(``distilled``) stands in for generator and judges, so a step of many people takes a
-part of a second on a CPU. Each remedy for a known failure is an option of
-``ScratchRecipe``.
+Nothing is copied from another cipher. The default form is odd in the password, so -e
+undoes e to first order; the published form is not. All else the losses have to teach.
+A judge of codes (``distilled``) stands in for generator and judges, so a step of many
+people takes a part of a second on a CPU. Each remedy for a known failure is an option
+of ``ScratchRecipe``.
 
 While it trains, each property is measured every so many steps on people of the pool who
 are left out, by the same judge of codes. ``measure`` paints.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -165,14 +165,7 @@ class ScratchTask:
 
     def weights_at(self, step: int) -> LossWeights:
         """Recovery grows slowly: at full weight from the start nothing would move."""
-        weights, ramp_steps = self.recipe.weights, self.recipe.ramp * self.config.steps
-        ramp = 0.01 ** max(0.0, 1 - step / ramp_steps) if ramp_steps else 1.0
-        return replace(
-            weights,
-            recover_id=weights.recover_id * ramp,
-            recover_pixels=weights.recover_pixels * ramp,
-            recover_code=weights.recover_code * ramp,
-        )
+        return self.recipe.weights.ramped(step, self.recipe.ramp * self.config.steps)
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """The paper's total loss on random people, and now and then the curves."""
