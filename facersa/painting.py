@@ -27,6 +27,7 @@ from facersa.photo.square import Aligned
 # face that has moved less than the second looks as if it had not moved.
 SAME_POSE, GOOD_POSE = 16, 8
 LIKE_AGE = 12  # years between the apparent ages of two people who look alike in age
+REMEMBERED = 4  # painted faces: a few are tried, and one of them is pasted
 
 
 class FacePainter:
@@ -41,6 +42,7 @@ class FacePainter:
     def __init__(self, generator: Generator, bisenet: BiSeNet | None = None) -> None:
         self.generator, self._bisenet = generator, bisenet
         self.renderer = Renderer(generator)
+        self._painted: list[tuple[Tensor, Tensor]] = []
         if isinstance(generator, MobileStyleGAN):
             self._parser = load_parser(generator.w_avg.device)
 
@@ -56,7 +58,7 @@ class FacePainter:
         Raises:
             SealedError: numbers so large that they paint nothing.
         """
-        face = self.renderer.full(ws)
+        face = self._full(ws)
         if not face.isfinite().all():
             raise SealedError(
                 "the numbers in this file paint no face: it is damaged or forged; get "
@@ -82,7 +84,15 @@ class FacePainter:
 
     def small(self, ws: Tensor) -> Tensor:
         """The face of a code as small as a preview: enough to see whether it fits."""
-        return resize(self.renderer.full(ws), PREVIEW_SIDE)
+        return resize(self._full(ws), PREVIEW_SIDE)
+
+    def _full(self, ws: Tensor) -> Tensor:
+        for code, face in self._painted:
+            if torch.equal(code, ws):
+                return face
+        face = self.renderer.full(ws)
+        self._painted = [(ws.clone(), face), *self._painted[: REMEMBERED - 1]]
+        return face
 
 
 @dataclass(frozen=True)

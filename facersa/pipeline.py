@@ -216,7 +216,7 @@ class FaceRSA:
         squares = self.find_faces(photo) if found is None else found
         chosen = choose(squares, face)
         aligned = crop(photo, chosen.quad).beside([other.quad for other in squares])
-        aligned = replace(aligned, oval=chosen.oval)
+        aligned = replace(aligned, oval=chosen.oval, tone=True)
         prior, config = self._prior_of(in_pixels), config or ProjectConfig()
         shape = (1, self.generator.num_ws, self.generator.w_dim)
         how = f"{config} {prior.to_dict()} {self.statistics.fingerprint()}"

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facersa.cipher.catalogue import CATALOGUE, fingerprint, load_cipher
+from facersa.cipher.catalogue import CATALOGUE, fingerprint, load_cipher, restore
 from facersa.cipher.password import NO_KEY, Password, Secrets, stretch
 from facersa.cipher.rotation import half_columns
 from facersa.errors import PasswordError, SealedError
@@ -26,9 +26,10 @@ from facersa.sealing.pixels import _pack_settings, _unpack_settings
 
 DATA = Path(__file__).parent / "data"
 VECTORS: dict[str, Any] = json.loads((DATA / "vectors.json").read_text())
+OLD = ("version1", "version2", "version3")  # the third: before the settings of now
 CASES: dict[tuple[str, str], dict[str, Any]] = {
     (version, name): case
-    for version in ("version1", "version2")
+    for version in OLD
     for name, case in json.loads((DATA / version / "cases.json").read_text()).items()
 }
 
@@ -43,7 +44,7 @@ def expected() -> dict[str, torch.Tensor]:
     """Codes (16, 512) and small faces (64, 64, 3) that the files hold."""
     return {
         f"{version} {key}": value
-        for version in ("version1", "version2")
+        for version in OLD
         for key, value in load_file(DATA / version / "expected.safetensors").items()
     }
 
@@ -139,7 +140,8 @@ def test_a_mark_holds_these_settings(vector: dict[str, Any]) -> None:
     params, salt, geometry = _unpack_settings(head, tuple(vector["size"]))
     assert (params, salt.hex()) == (vector["params"], vector["salt"])
     assert geometry["others"] and geometry["photo_size"] == vector["size"]
-    assert geometry.get("oval") == vector["geometry"].get("oval")
+    for key in ("oval", "tone"):
+        assert geometry.get(key) == vector["geometry"].get(key)
     np.testing.assert_allclose(geometry["quad"], vector["geometry"]["quad"], atol=1e-3)
     again = _pack_settings(vector["version"], params, salt, vector["geometry"])
     assert again == head
@@ -153,24 +155,27 @@ def test_the_columns_of_the_rotation_are_these() -> None:
     ]
 
 
-def test_the_steady_cipher_is_as_described() -> None:
+@pytest.mark.parametrize("kept", [4, 6])
+def test_the_steady_cipher_is_as_described(kept: int) -> None:
     """Section 8 of FORMAT.md, in numpy."""
     file = resources.files("facersa") / "weights" / "steady.safetensors"
     assert hashlib.sha256(file.read_bytes()).hexdigest() == VECTORS["directions"]
     matrix = np.eye(512)
-    for j, d in enumerate(load_file(str(file))["directions"].numpy().T):
+    for j, d in enumerate(load_file(str(file))[f"kept_{kept}"].numpy().T):
         v = matrix.T @ d - np.eye(512)[j]
         matrix = matrix @ (np.eye(512) - 2 * np.outer(v, v) / (v @ v))
     stats, halves = WStatistics.load(), np.array([1, -1] * 8)
     angles = halves @ half_columns(16, 3, 256).astype(float) * (2 * np.pi / 2**32)
-    angles[:2] = 0
+    angles[: kept // 2] = 0
     ws = stats.unwhiten(torch.randn(1, 16, 512, dtype=torch.float64))
     z = stats.whiten(ws)[0].numpy() @ matrix
     y = z[7] + 0.15 * z[12]
     turned = (y[0::2] + 1j * y[1::2]) * np.exp(1j * angles)
     wanted = np.stack([turned.real, turned.imag], 1).ravel() - 0.15 * z[12]
     code = Password(tuple(int(half) for half in halves)).code
-    edited = stats.whiten(load_cipher("steady", num_bits=16)(ws, code))[0, 7]
+    described = {"cipher": "steady", "num_bits": 16, "layers": [3, 7], "kappa": 0.15}
+    described |= {"context": 12} | ({"kept": kept} if kept == 6 else {})
+    edited = stats.whiten(restore(described, 16)(ws, code))[0, 7]
     np.testing.assert_allclose(edited.numpy() @ matrix, wanted, atol=1e-6)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import lzma
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,14 @@ class Entry:
         learned: whether it has weights, which ship as ``weights/mapper_NAME``.
         public: settings that a file carries. A cipher with weights needs none: its
             fingerprint covers them.
+        before: those of them that older files leave out, and what they meant.
     """
 
     file_id: int
     build: Build
     learned: bool = False
     public: tuple[str, ...] = ()
+    before: Settings = field(default_factory=dict)
 
 
 def _learned(config: Any, cipher: Any, *, needs_statistics: bool = True) -> Build:
@@ -79,7 +81,8 @@ CATALOGUE: dict[str, Entry] = {
     "steady": Entry(
         4,
         lambda settings, statistics: SteadyCipher(statistics, **settings),
-        public=("layers", "kappa", "context"),
+        public=("layers", "kappa", "context", "kept"),
+        before={"kept": 4},
     ),
     "ring": Entry(3, _learned(RingConfig, RingMapper), learned=True),
     "steered": Entry(1, _learned(SteeredConfig, SteeredMapper), learned=True),
@@ -334,6 +337,7 @@ def restore(
         weights = given.pop("weights", None)
         name, weights = RENAMED.get((name, weights), (name, weights))
         entry = CATALOGUE[name]
+        given = {**entry.before, **given}
         rows = [*given.get("layers", []), given.get("context", 0)]
         if not all(type(row) is int and 0 <= row < num_ws for row in rows):
             raise ValueError(f"rows {rows}")

@@ -1,14 +1,16 @@
-"""The exact cipher for photographs: a rotation that keeps pose and apparent gender.
+"""The exact cipher for photographs: a rotation that keeps pose and look.
 
 Also our own construction. It is the rotation (see ``rotation``) with two changes. All
 edited rows turn alike: the rows of one person resemble each other, and so do those of
 the person who comes out, while rows that turn each on its own make a face of six
-people, which looks worn. And the turn leaves a few directions of w alone, those along
-which the head turns and along which a face looks like a man's or a woman's. They were
-measured once (``training.steady``) and are public, as the angles are.
+people, which looks worn. And the turn leaves a few directions of w alone: those along
+which the head turns, and those along which a face changes most between a man's and a
+woman's, between young and old, between dark and light. They were measured once
+(``training.directions``) and are public, as the angles are.
 
 An encrypted face therefore fits the body and the hair that it sits among. What is kept
-is kept: whoever sees the picture learns the pose, and mostly the apparent gender.
+is kept: whoever sees the picture learns the pose, and mostly the apparent gender, the
+age in years or two tens of them, and how dark the skin is.
 """
 
 from __future__ import annotations
@@ -19,18 +21,23 @@ import torch
 from torch import Tensor
 
 from facersa.assets.registry import shipped_weights
+from facersa.cipher.base import Settings
 from facersa.cipher.rotation import DEFAULT_CONTEXT, DEFAULT_KAPPA, RotationCipher
 from facersa.generator.statistics import WStatistics
 
 FILE = "steady.safetensors"
 LAYERS = tuple(range(3, 11))
+KEPT = 6  # directions that stay; 4 in files of before, which know neither age nor skin
 
 
 class SteadyCipher(RotationCipher):
-    """``cipher(ws, code) -> ws``; arguments as for ``RotationCipher``.
+    """``cipher(ws, code) -> ws``; arguments as for ``RotationCipher``, and ``kept``.
 
     The kept directions are those of the shipped generator. For statistics of another
     one, none are known, and the rows turn alike in all directions.
+
+    Args:
+        kept: number of directions that stay: 6, or 4 as in older files.
     """
 
     name = "steady"
@@ -43,26 +50,39 @@ class SteadyCipher(RotationCipher):
         num_bits: int = 128,
         kappa: float = DEFAULT_KAPPA,
         context: int = DEFAULT_CONTEXT,
+        kept: int = KEPT,
     ) -> None:
         super().__init__(
             statistics, layers=layers, num_bits=num_bits, kappa=kappa, context=context
         )
+        self.kept, directions = kept, kept_directions(kept)
         shipped = WStatistics.load()
         stats = shipped if statistics is None else statistics
         table = self.table.unflatten(1, (len(self.layers), -1))
         table = table[:, :1].expand_as(table).clone()
         if torch.equal(stats.mean, shipped.mean):
-            kept = kept_directions()
-            basis = complete_basis(kept)
+            basis = complete_basis(directions)
             self.whitener = self.whitener @ basis
             self.colourer = basis.T @ self.colourer
-            table[..., : kept.shape[1] // 2] = 0  # these planes never turn
+            table[..., : kept // 2] = 0  # these planes never turn
         self.table = table.flatten(1)
 
+    @property
+    def settings(self) -> Settings:
+        """All that a file has to say: there are no weights."""
+        return super().settings | {"kept": self.kept}
 
-def kept_directions() -> Tensor:
-    """The shipped directions in whitened coordinates, (512, an even number)."""
-    return shipped_weights(FILE)["directions"].double()
+
+def kept_directions(number: int = KEPT) -> Tensor:
+    """The shipped directions in whitened coordinates, (512, ``number``).
+
+    Raises:
+        ValueError: there are no such ones.
+    """
+    shipped = shipped_weights(FILE)
+    if f"kept_{number}" not in shipped:
+        raise ValueError(f"the cipher keeps 4 or 6 directions, got {number}.")
+    return shipped[f"kept_{number}"].double()
 
 
 def complete_basis(directions: Tensor) -> Tensor:

@@ -156,7 +156,7 @@ def _rotation(options: TrainOptions, folder: Path) -> Path:
 def _steady(options: TrainOptions, folder: Path) -> Path:
     from safetensors.torch import save
 
-    from facersa.cipher.steady import FILE
+    from facersa.cipher.steady import FILE, KEPT
     from facersa.files import write_atomic
     from facersa.generator.mobile_stylegan import load_mobile_stylegan
     from facersa.judges.look import load_look
@@ -167,7 +167,7 @@ def _steady(options: TrainOptions, folder: Path) -> Path:
     directions = fit_steady(
         load_mobile_stylegan(device), load_pose(device), load_look(device)
     )
-    write_atomic(folder / FILE, save({"directions": directions.cpu().contiguous()}))
+    write_atomic(folder / FILE, save({f"kept_{KEPT}": directions.cpu().contiguous()}))
     return folder / FILE
 
 

@@ -6,8 +6,12 @@ Poisson image editing, Perez et al. 2003) and added, so that no edge is left and
 face takes the colours of the neck and the forehead it sits on. Hair, ears, clothes and
 background stay the photograph's own.
 
-Only pixels beyond the rim are read. They are never painted, so decryption finds them as
-encryption did and can compute the same.
+The rim says little of the light on nose and cheeks. So the middle of the face also
+keeps its mean colour in the photograph, and how that changes from side to side and from
+top to bottom: nine numbers, a plane for each channel.
+
+Both can be computed again at decryption. The pixels beyond the rim are never painted,
+and the nine numbers are in the encrypted picture, because it was painted to have them.
 """
 
 from __future__ import annotations
@@ -28,6 +32,10 @@ FOREHEAD = 0.3  # above the brows, in heights from there to the chin
 RIM_FADE = 0.2  # of the way from the rim inwards: there the painted face fades in
 BEYOND = 1.07  # of the oval's radius: where the photograph is read
 SIDE = 128  # of the grid on which the membrane is computed
+# Where the light on a face is measured: in radii of the oval, and of the way from its
+# centre up and down, which leaves out forehead, beard and chin.
+MIDDLE, UP, DOWN = 0.65, -0.35, 0.5
+SEEN = 200  # places of the grid that must be seen there
 GAP = 0.04  # towards a neighbour's square, in differences of roundness: not read
 
 
@@ -76,8 +84,9 @@ def harmonise(face: Tensor, photo: Tensor, aligned: Aligned) -> Tensor:
     axis = (torch.arange(SIDE, dtype=torch.float64) + 0.5) / SIDE
     v, u = torch.meshgrid(axis, axis, indexing="ij")
     unit = torch.stack([u, v], -1)
-    inside = (ovalness(unit, aligned.oval) < BEYOND).numpy()
-    readable = _readable(unit, aligned).numpy() & ~inside
+    away = ovalness(unit, aligned.oval)
+    inside, seen = (away < BEYOND).numpy(), _readable(unit, aligned).numpy()
+    readable = seen & ~inside
     small = resize(face, SIDE).double().cpu()
     gap = (crop(photo, aligned.quad, SIDE).image.double() - small)[0].numpy()
     number = np.full((SIDE, SIDE), -1)
@@ -106,11 +115,29 @@ def harmonise(face: Tensor, photo: Tensor, aligned: Aligned) -> Tensor:
     laplacian = csr_array((np.concatenate(weights), places), shape=(count, count))
     membrane = np.where(inside, 0.0, gap)
     membrane[:, inside] = spsolve(laplacian.tocsc(), known).T
+    if aligned.tone:
+        membrane += _light(gap - membrane, unit, aligned.oval, seen)
     size = face.shape[-2:]
     change = F.interpolate(
         torch.from_numpy(membrane)[None].to(face), size, mode="bicubic"
     )
     return (face + change).clamp(-1, 1)
+
+
+def _light(
+    gap: np.ndarray, unit: Tensor, oval: Sequence[int], seen: np.ndarray
+) -> np.ndarray:
+    """The plane through ``gap`` (3, H, W) in the middle of a face, faded to its rim."""
+    away, (u, v) = ovalness(unit, oval).numpy(), unit.numpy().transpose(2, 0, 1)
+    x, y, _, _, up, down = (part / UNITS for part in oval)
+    along = np.where(v < y, (v - y) / up, (v - y) / down)
+    middle = (away < MIDDLE) & (along > UP) & (along < DOWN) & seen
+    if middle.sum() < SEEN:
+        return np.zeros_like(gap)
+    plane = np.stack([np.ones_like(u), u - x, v - y], -1)
+    fitted, *_ = np.linalg.lstsq(plane[middle], gap[:, middle].T, rcond=None)
+    fade = np.clip((1 - away) / (1 - MIDDLE), 0, 1)
+    return (plane @ fitted).transpose(2, 0, 1) * (fade**2 * (3 - 2 * fade))
 
 
 def _readable(unit: Tensor, aligned: Aligned) -> Tensor:

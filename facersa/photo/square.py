@@ -42,6 +42,8 @@ class Aligned:
         others: squares (4, 2) of other faces in the photo that reach into this one.
         oval: the part of the face that is painted, see ``blend``; empty: the square.
         keeps_detail: how older files did that; see ``paste.paste``.
+        tone: whether the middle of the face keeps the photo's light, see ``blend``; not
+            so in older files.
     """
 
     image: Tensor
@@ -50,6 +52,7 @@ class Aligned:
     others: tuple[np.ndarray, ...] = ()
     keeps_detail: bool = False
     oval: tuple[int, ...] = ()
+    tone: bool = False
 
     @property
     def side(self) -> float:
@@ -86,6 +89,8 @@ class Aligned:
             place["detail"] = True
         if self.oval:
             place["oval"] = list(self.oval)
+            if self.tone:
+                place["tone"] = True
         return place
 
     @classmethod
@@ -116,8 +121,15 @@ class Aligned:
             raise ImageError(
                 "the stored place of the face is damaged (not an oval); align again."
             )
-        detail = bool(data.get("detail", False))
-        return cls(image, quad, (height, width), tuple(others), detail, oval)
+        return cls(
+            image,
+            quad,
+            (height, width),
+            tuple(others),
+            keeps_detail=bool(data.get("detail", False)),
+            oval=oval,
+            tone=bool(data.get("tone", False)),
+        )
 
 
 def units(quad: np.ndarray, pixels: Tensor) -> Tensor:

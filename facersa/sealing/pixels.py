@@ -44,9 +44,11 @@ NONCE = b"facersa pix1"  # one salt a picture, so one nonce for all
 
 # Bits beside the cipher's number, for what changes how a face is painted back. Where
 # none is set the mark is as it always was; versions before them ask for an upgrade.
-FLAGS = {"others": 0x40, "detail": 0x20}
-SETTINGS = {"layers", "context", "kappa"}  # of a cipher: what the head has room for
-# version, cipher, bits, rows as a mask, context row; kappa or the fingerprint of
+FLAGS = {"tone": 0x80, "others": 0x40, "detail": 0x20}
+# Settings of a cipher that the head has room for.
+SETTINGS = {"layers", "context", "kappa", "kept"}
+CONTEXTS = 32  # rows; above, in the same byte, half the number of kept directions
+# version, cipher, bits, rows as a mask, context row and kept; kappa or the fingerprint of
 # weights, then the oval; salt; place. Version 1 had kappa and fingerprint, no oval.
 HEAD = struct.Struct(f">BBHIB8s8s{SALT_BYTES}s4f")
 BLOCK_BYTES, PARITY = 255, 64  # Reed-Solomon: corrects 32 wrong bytes a block
@@ -212,7 +214,7 @@ def _pack_settings(
         CATALOGUE[params["cipher"]].file_id | flags,
         params["num_bits"],
         sum(1 << row for row in params.get("layers", ())),
-        params.get("context", 0),
+        params.get("context", 0) + CONTEXTS * (params.get("kept", 0) // 2),
         *eights,
         salt,
         *_pack_place(geometry),
@@ -236,10 +238,12 @@ def _unpack_settings(
             "upgrade facersa."
         )
     layers = [row for row in range(32) if mask >> row & 1]
+    kept, context = divmod(context, CONTEXTS)
     settings = {"layers": layers, "context": context, "kappa": kappa}
+    settings |= {"kept": 2 * kept} if kept else {}
     entry = CATALOGUE[names[0]]
     params: dict[str, Any] = {"cipher": names[0], "num_bits": bits}
-    params |= {key: settings[key] for key in entry.public}
+    params |= {key: settings[key] for key in entry.public if key in settings}
     if entry.learned:
         params["weights"] = weights.hex()
     if version > 1 and any(eights[1]):

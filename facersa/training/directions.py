@@ -4,8 +4,8 @@ At the codes of many people the gradients of a few outputs are computed. For the
 these are the identity vector, the landmarks and the picture's pixels: the directions
 that change identity most, for what they change of the other two and for how unusual the
 step is, solve a generalised eigenvalue problem. For the steady cipher they are the pose
-and the apparent gender: the directions that change these most are left alone. Nothing
-is trained.
+and the look, which is apparent gender and age and the colour of the skin: the
+directions that change these most are left alone. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -27,12 +27,22 @@ from facersa.people import training_seeds, varied_codes
 SIDE = 64  # of the picture whose pixels should stay
 PART = 4  # people painted at once
 STEADY_PEOPLE = 320  # at whose codes the kept directions are measured
-STEADY_NUMBERS = (3, 1)  # of kept directions: of the pose, of the apparent gender
+# Of kept directions: of the pose, of apparent gender, apparent age, colour of the skin.
+STEADY_NUMBERS = (3, 1, 1, 1)
+CHEEKS = (0.42, 0.66), (0.3, 0.7)  # rows and columns of an aligned face, in sides
 
 
 def shrunk(picture: Tensor) -> Tensor:
     """Pictures (B, 3, R, R) at 64 x 64, of which the pixels should stay."""
     return F.interpolate(picture, size=(SIDE, SIDE), mode="area")
+
+
+def skin(picture: Tensor) -> Tensor:
+    """Mean colour (B, 3) of nose and cheeks in aligned faces (B, 3, R, R)."""
+    rows, columns = (
+        slice(*(round(end * picture.shape[-1]) for end in ends)) for ends in CHEEKS
+    )
+    return picture[..., rows, columns].mean((-1, -2))
 
 
 def output_gradients(
@@ -102,7 +112,9 @@ def identity_directions(gradients: Tensor, number: int, keep: float = 1.6) -> Te
 def steady_directions(gradients: Tensor, numbers: Sequence[int]) -> Tensor:
     """Directions that the steady cipher leaves alone, (axes, sum of ``numbers``).
 
-    Of each output the leading eigenvectors of its mean G = J^T J, made orthonormal.
+    Of each output the leading eigenvectors of the mean outer product of its gradients,
+    each of length 1 (otherwise the few people with the steepest gradients decide: from
+    two halves of the people came two third directions of the pose), made orthonormal.
 
     Args:
         gradients: (B, outputs, axes) of ``output_gradients``.
@@ -110,6 +122,7 @@ def steady_directions(gradients: Tensor, numbers: Sequence[int]) -> Tensor:
     """
     leading = []
     for part, number in zip(gradients.unbind(1), numbers, strict=True):
+        part = F.normalize(part, dim=1)
         _, vectors = torch.linalg.eigh(part.T @ part)
         leading.append(vectors.flip(1)[:, :number])
     return torch.linalg.qr(torch.cat(leading, 1)).Q
@@ -123,19 +136,26 @@ def fit_steady(
     *,
     progress: bool = True,
 ) -> Tensor:
-    """The directions of the shipped steady cipher, (512, 4): pose, apparent gender.
+    """The directions that the steady cipher leaves alone, (512, 6).
+
+    Three of the pose, one each of apparent gender, apparent age and skin colour.
 
     Args:
         generator: the shipped one.
         pose: training judge.
-        look: judge of apparent gender.
+        look: judge of apparent gender and age.
         count: people at whose codes the gradients are computed.
         progress: show a bar.
     """
     codes = varied_codes(generator, count, training_seeds(0, count).start)
     gradients = output_gradients(
         generator,
-        [pose.angles, lambda picture: look.look(picture).male],
+        [
+            pose.angles,
+            lambda picture: look.look(picture).male,
+            lambda picture: look.look(picture).age,
+            skin,
+        ],
         codes,
         layers=LAYERS,
         axes=WStatistics.load().colourer().to(codes),

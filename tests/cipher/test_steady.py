@@ -3,12 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from facersa.cipher.catalogue import restore
 from facersa.cipher.password import Password, total
 from facersa.cipher.steady import SteadyCipher, complete_basis, kept_directions
 from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics
 from facersa.judges.look import load_look
 from facersa.judges.networks import load_pose
+from facersa.training.directions import skin
 
 SHIPPED = WStatistics.load()
 
@@ -48,8 +50,8 @@ def test_edited_rows_turn_alike_and_others_stay(ws: torch.Tensor) -> None:
 
 def test_kept_directions_stay_and_lengths_too(ws: torch.Tensor) -> None:
     kept = kept_directions()
-    assert kept.shape == (512, 4)
-    torch.testing.assert_close(kept.T @ kept, torch.eye(4, dtype=kept.dtype))
+    assert kept.shape == (512, 6)
+    torch.testing.assert_close(kept.T @ kept, torch.eye(6, dtype=kept.dtype))
     before = SHIPPED.whiten(ws)[:, 5]
     after = SHIPPED.whiten(SteadyCipher(kappa=0)(ws, passwords(1)[0].code))[:, 5]
     torch.testing.assert_close(after @ kept, before @ kept, rtol=0, atol=1e-4)
@@ -78,21 +80,38 @@ def test_another_generator_has_no_known_directions() -> None:
 
 
 @torch.no_grad()
-def test_pose_and_apparent_gender_stay_better_than_under_a_turn_of_everything(
+def test_pose_and_look_stay_better_than_under_a_turn_of_everything(
     generator: Generator, ws: torch.Tensor
 ) -> None:
-    pose, look = load_pose(), load_look()
+    pose, judge = load_pose(), load_look()
     steady = SteadyCipher()
     free = SteadyCipher()
     free.table = free.table.unflatten(1, (8, -1)).clone()
-    free.table[..., :2] = free.table[..., 2:4]
+    free.table[..., :3] = free.table[..., 3:6]
     free.table = free.table.flatten(1)
     codes = torch.cat([password.code for password in passwords(len(ws))])
     plain = generator.preview(ws)
-    turned, men = [], []
+    changed: list[dict[str, float]] = []
     for cipher in (steady, free):
         picture = generator.preview(cipher(ws, codes))
-        turned.append((pose.angles(picture) - pose.angles(plain)).abs().mean())
-        men.append((look.look(picture).male - look.look(plain).male).abs().mean())
-    assert turned[0] < 0.7 * turned[1]
-    assert men[0] < men[1]
+        before, after = judge.look(plain), judge.look(picture)
+        change = {
+            "pose": pose.angles(picture) - pose.angles(plain),
+            "gender": after.male - before.male,
+            "age": after.age - before.age,
+            "skin": skin(picture) - skin(plain),
+        }
+        changed.append({name: float(x.abs().mean()) for name, x in change.items()})
+    for name, kept in changed[0].items():
+        assert kept < 0.75 * changed[1][name], name
+
+
+def test_a_file_of_before_kept_four_directions(ws: torch.Tensor) -> None:
+    described = {"layers": [3, 4], "kappa": 0.15, "context": 12}
+    old = restore({"cipher": "steady", "num_bits": 16} | described, 16)
+    new = SteadyCipher(num_bits=16, layers=[3, 4])
+    assert old.settings["kept"] == 4 and new.settings["kept"] == 6
+    code = Password.random(num_bits=16, seed=0).code
+    assert (old(ws, code) - new(ws, code)).abs().max() > 0.1
+    with pytest.raises(ValueError, match="4 or 6"):
+        SteadyCipher(kept=5)

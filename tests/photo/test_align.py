@@ -177,3 +177,19 @@ def test_what_only_the_second_detector_sees_counts_too(
     covered = quad + [0.0, 3.0]
     (kept, known) = find_squares(astronaut, faces, [covered], second)
     assert np.array_equal(known.quad, covered) and not known.obstacle
+
+
+@pytest.mark.parametrize(("score", "obstacle"), [(0.63, "no face"), (0.7, "")])
+def test_what_looks_little_like_a_face_is_not_painted(
+    astronaut: Tensor,
+    aligned: Aligned,
+    faces: HeldOutFaces,
+    score: float,
+    obstacle: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first detector sees nothing there, the second not clearly."""
+    monkeypatch.setattr("facersa.photo.align.find_faces", lambda *_, **__: [])
+    second: Any = Pretended(seen(aligned.quad)._replace(score=score))
+    (face,) = find_squares(astronaut, faces, (), second)
+    assert obstacle in face.obstacle and bool(face.oval) != bool(obstacle)

@@ -23,7 +23,8 @@ def aligned(astronaut: Tensor) -> Aligned:
     found = align(astronaut, 256, faces=faces)
     (box,) = faces.detect(to_levels(astronaut)[0].permute(1, 2, 0).numpy(), 0.3)
     levels = np.ascontiguousarray(to_levels(astronaut)[0].permute(1, 2, 0).numpy())
-    return replace(found, oval=fit_oval(faces.locate(levels, box) + 0.5, found.quad))
+    oval = fit_oval(faces.locate(levels, box) + 0.5, found.quad)
+    return replace(found, oval=oval, tone=True)
 
 
 def shown_places(where: Aligned) -> tuple[Tensor, Tensor]:
@@ -67,11 +68,31 @@ def test_another_light_is_taken_away(astronaut: Tensor, aligned: Aligned) -> Non
     assert before > 0.08 and after < 0.025
 
 
+def test_light_that_the_rim_does_not_show_is_taken_away_too(
+    astronaut: Tensor, aligned: Aligned
+) -> None:
+    """A shadow in the middle of the face alone, darker on one side."""
+    axis = (torch.arange(256) + 0.5) / 256
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    away = ovalness(torch.stack([x, y], -1), aligned.oval)
+    shadow = (0.4 + 0.5 * (x - aligned.oval[0] / UNITS)) * ((1 - away) / 0.35).clamp(
+        0, 1
+    )
+    shaded = aligned.image - shadow[None, None].to(aligned.image)
+    middle = away < 0.6
+    left = {}
+    for tone in (False, True):
+        out = harmonise(shaded, astronaut, replace(aligned, tone=tone))
+        left[tone] = float((out - aligned.image)[..., middle].abs().mean())
+    assert left[False] > 0.2 and left[True] < 0.05
+
+
 def test_beyond_the_rim_nothing_changes_and_the_way_back_leaves_no_trace(
     astronaut: Tensor, aligned: Aligned
 ) -> None:
     photo = to_levels(astronaut)
-    one, two = (torch.rand(1, 3, 64, 64) * 2 - 1 for _ in range(2))
+    # Not so bright or dark that the light added would be cut off.
+    one, two = (0.4 * torch.rand(1, 3, 64, 64) - 0.2 for _ in range(2))
     there = paste(photo, harmonise(one, photo, aligned), aligned)
     rim, middle = shown_places(aligned)
     assert torch.equal(there[..., ~rim], photo[..., ~rim])

@@ -177,7 +177,7 @@ def test_the_mark_is_as_faint_as_the_picture_allows(
     large = resize(astronaut, 1024)
     mark = write(large, hidden())
     assert mark is not None
-    assert psnr(mark, large).item() > psnr(marked, astronaut).item() + 2
+    assert psnr(mark, large).item() > psnr(marked, astronaut).item() + 1
     for changed in (jpeg_bytes(mark, quality=75), png_bytes(resize(mark, 512))):
         assert find(decode_image(changed)).payload == hidden().payload
     pressed = decode_image(jpeg_bytes(marked, quality=75))
