@@ -18,7 +18,7 @@ from facersa.generator.parts import load_parser
 from facersa.judges.bisenet import BiSeNet
 from facersa.judges.look import Look, LookJudge
 from facersa.photo.background import match_background
-from facersa.photo.blend import fit_oval, harmonise
+from facersa.photo.blend import fit_oval, harmonise, soften
 from facersa.photo.faces import ALIGNED_BOX, Box, HeldOutFaces
 from facersa.photo.images import is_grey, resize, to_grey, to_uint8
 from facersa.photo.square import Aligned
@@ -66,7 +66,8 @@ class FacePainter:
             )
         face = to_grey(face) if is_grey(photo) else face
         if where is not None and where.oval:
-            return face, harmonise(face, photo, where)
+            soft = soften(face, photo, where) if where.tone else face
+            return face, harmonise(soft, photo, where)
         background = None if where is None else self._background(ws, face)
         if where is None or background is None:
             return face, face

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from facersa.assets.registry import shipped_weights
 from facersa.cipher.base import Settings
-from facersa.cipher.rotation import DEFAULT_CONTEXT, DEFAULT_KAPPA, RotationCipher
+from facersa.cipher.rotation import DEFAULT_CONTEXT, RotationCipher
 from facersa.generator.statistics import WStatistics
 
 FILE = "steady.safetensors"
 LAYERS = tuple(range(3, 11))
+KAPPA = 0.3  # more than the rotation's, as what stays is what resembles
 KEPT = 6  # directions that stay; 4 in files of before, which know neither age nor skin
 
 
@@ -48,7 +49,7 @@ class SteadyCipher(RotationCipher):
         *,
         layers: Sequence[int] = LAYERS,
         num_bits: int = 128,
-        kappa: float = DEFAULT_KAPPA,
+        kappa: float = KAPPA,
         context: int = DEFAULT_CONTEXT,
         kept: int = KEPT,
     ) -> None:

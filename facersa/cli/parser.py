@@ -90,7 +90,8 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     ),
     "kappa": (
         "X",
-        "how far an exact cipher pushes away from the person, 0 to 2  [default: 0.15]",
+        "how far an exact cipher pushes away from the person, 0 to 2  [default: steady "
+        "0.3, rotation 0.15]",
     ),
     "generator": ("FILE", "a StyleGAN2 or e4e checkpoint  [default: MobileStyleGAN]"),
     "bisenet": ("FILE", "a BiSeNet checkpoint of your own that parses faces"),

@@ -18,7 +18,7 @@ from facersa.cipher import catalogue
 from facersa.cipher.catalogue import DEFAULT
 from facersa.cipher.password import DEFAULT_BITS
 from facersa.cipher.rotation import DEFAULT_KAPPA, DEFAULT_LAYERS
-from facersa.cipher.steady import LAYERS
+from facersa.cipher.steady import KAPPA, LAYERS
 from facersa.cli import pictures, train
 from facersa.cli.parser import OPTIONS, cipher_names, cli
 from facersa.errors import FaceRSAError
@@ -62,7 +62,7 @@ def test_help_names_the_defaults(run: Run, capsys: Capture) -> None:
     for default in (
         "ambiguous",
         DEFAULT,
-        str(DEFAULT_KAPPA),
+        f"steady {KAPPA}, rotation {DEFAULT_KAPPA}",
         f"{ProjectConfig().steps}",
         f"{DEFAULT_BITS}; a trained cipher has its own, 16",
         f"{rows}; the paper's are 5-8",
