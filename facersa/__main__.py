@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 import threading
@@ -35,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The status after a signal is 128 and its number, as shells have it.
     """
     warnings.simplefilter("ignore")
+    # Threads that wait for the others sleep. Spinning, they take the cores from those
+    # they wait for where other programs run too, and a command takes twice as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name may hold any character
             stream.reconfigure(errors="backslashreplace")

@@ -71,7 +71,7 @@ class SteadyCipher(RotationCipher):
     @property
     def settings(self) -> Settings:
         """All that a file has to say: there are no weights."""
-        return super().settings | {"kept": self.kept}
+        return {**super().settings, "kept": self.kept}
 
 
 def kept_directions(number: int = KEPT) -> Tensor:

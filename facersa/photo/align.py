@@ -31,8 +31,8 @@ DLIB_BOX: Box = (0.045, 0.072, 0.976, 0.977)  # dlib's in BlazeFace's, in the me
 # on the way from one eye (0) to the other (1).
 NEAR_EYES = 0.28
 BESIDE_EYES = (-0.25, 1.25)
-# BlazeFace's score below which a face that dlib does not see may be none: real ones that
-# are large enough had .70 and more, a rock in a landscape .63.
+# BlazeFace's score below which a face that dlib does not see may be none: real ones
+# that are large enough had .70 and more, a rock in a landscape .63.
 UNSURE = 0.68
 # Mean distance of dlib's eyes, nose and mouth from BlazeFace's, in boxes.
 MISPLACED = 0.2

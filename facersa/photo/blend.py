@@ -38,8 +38,8 @@ SIDE = 128  # of the grid on which the membrane is computed
 # centre up and down, which leaves out forehead, beard and chin.
 MIDDLE, UP, DOWN = 0.65, -0.35, 0.5
 SEEN = 200  # places of the grid that must be seen there
-# Sharpness is fine detail against coarser, which the contrast of a picture leaves alone:
-# what two blurs take away, in sides. The first is at least a pixel.
+# Sharpness is fine detail against coarser, so that contrast does not count: what two
+# blurs take away, in sides. The first is at least a pixel.
 FINE, COARSE = 0.004, 0.03
 SOFTEST = 0.02  # largest blur of a painted face, in sides
 SHARP_SIDE = 512  # pixels at most in which sharpness is measured

@@ -48,8 +48,8 @@ FLAGS = {"tone": 0x80, "others": 0x40, "detail": 0x20}
 # Settings of a cipher that the head has room for.
 SETTINGS = {"layers", "context", "kappa", "kept"}
 CONTEXTS = 32  # rows; above, in the same byte, half the number of kept directions
-# version, cipher, bits, rows as a mask, context row and kept; kappa or the fingerprint of
-# weights, then the oval; salt; place. Version 1 had kappa and fingerprint, no oval.
+# version, cipher, bits, rows as a mask, context row and kept; kappa or the fingerprint
+# of weights, then the oval; salt; place. Version 1 had kappa and fingerprint, no oval.
 HEAD = struct.Struct(f">BBHIB8s8s{SALT_BYTES}s4f")
 BLOCK_BYTES, PARITY = 255, 64  # Reed-Solomon: corrects 32 wrong bytes a block
 BLOCKS = CAPACITY // 8 // BLOCK_BYTES

@@ -336,3 +336,20 @@ def test_what_a_terminal_cannot_show_is_no_error(encoding: str, tmp_path: Path) 
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith(b"wrote Zo") and b"Traceback" not in done.stderr
     assert done.stderr.startswith(b"facersa: cannot read Zo")
+
+
+@pytest.mark.parametrize("given", ["", "active"])
+def test_waiting_threads_sleep_unless_the_user_wants_otherwise(given: str) -> None:
+    code = (
+        "import os; from facersa.__main__ import main; main(['--version'])\n"
+        "print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    settings = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=settings | ({"OMP_WAIT_POLICY": given} if given else {}),
+    )
+    assert done.stdout.split()[-1] == (given or "passive")
