@@ -8,6 +8,7 @@ folder. A file enters the cache by rename and is verified again when it is opene
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import shutil
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock
 from platformdirs import user_cache_path
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import Tensor
 
 from facersa.assets import readers
@@ -286,6 +287,9 @@ def _check(data: bytes, file: str) -> None:
 
 
 def shipped_weights(name: str) -> dict[str, Tensor]:
-    """The tensors of a file in ``facersa/weights``, on the CPU."""
-    with resources.as_file(resources.files("facersa") / "weights" / name) as path:
-        return load_file(path)
+    """The tensors of a file in ``facersa/weights``, also of one packed as .xz there."""
+    folder = resources.files("facersa") / "weights"
+    packed = folder / f"{name}.xz"
+    if packed.is_file():
+        return load(lzma.decompress(packed.read_bytes()))
+    return load((folder / name).read_bytes())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
+from facersa.assets.registry import shipped_weights
 from facersa.cipher.base import W_DIM, Cipher, LearnedCipher, Settings
 from facersa.cipher.modulation import (
     AssembledMapper,
@@ -367,14 +367,9 @@ def restore(
 def _tensors(name: str, weights: str | Path | None) -> dict[str, torch.Tensor]:
     try:
         if weights is None:
-            file = resources.files("facersa") / "weights" / f"mapper_{name}.safetensors"
-            small = file.with_name(f"{file.name}.xz")  # type: ignore[attr-defined]
-            packed = small.is_file()
-            data = lzma.decompress(small.read_bytes()) if packed else file.read_bytes()
-        else:
-            data = read_file(weights)
-        return load(data)
-    except (OSError, lzma.LZMAError, SafetensorError) as error:
+            return shipped_weights(f"mapper_{name}.safetensors")
+        return load(read_file(weights))
+    except (OSError, SafetensorError) as error:
         raise AssetError(
             f"{weights or name} is not a safetensors file of weights ({error}); pass "
             "the one that training wrote."

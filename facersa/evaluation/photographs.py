@@ -26,7 +26,7 @@ from facersa.inversion.kept import KeptInversions
 from facersa.inversion.search import ProjectConfig
 from facersa.judges.panel import FAMILIES, JUDGED_SIDE, Panel, Report
 from facersa.photo.align import PhotoFace
-from facersa.photo.blend import ovalness
+from facersa.photo.blend import UNITS, ovalness
 from facersa.photo.images import resize, to_levels, to_uint8
 from facersa.photo.square import Aligned, crop
 from facersa.pipeline import FaceRSA
@@ -164,7 +164,7 @@ def _rings(oval: Sequence[int], side: int) -> tuple[np.ndarray, np.ndarray]:
     axis = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     v, u = torch.meshgrid(axis, axis, indexing="ij")
     radius = ovalness(torch.stack([u, v], -1), oval)
-    x, y = oval[0] / 255, oval[1] / 255
+    x, y = oval[0] / UNITS, oval[1] / UNITS
     return radius.numpy(), ((v - y) > 2 * (u - x).abs()).numpy()
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import resnet18
 
 from facersa.assets.readers import read_torch_file, tensors_under
 from facersa.errors import CheckpointError
@@ -63,6 +62,8 @@ class ContextPath(nn.Module):
     """A ResNet-18, and its deep features enlarged to 1/8 of the picture's side."""
 
     def __init__(self) -> None:
+        from torchvision.models import resnet18  # slow to import, and rarely needed
+
         super().__init__()
         self.resnet = resnet18()
         self.resnet.fc = nn.Identity()
