@@ -47,6 +47,7 @@ PLAYERS = {
     "10_properties": tuple(f"property-{letter}" for letter in "abcdefgh"),
     "11_inversion": ("fidelity-to-editability", "guess-and-search"),
     "12_from_pixels": ("pixel-journey",),
+    "13_turning": ("clock-of-faces", "pushed-centre", "kept-directions"),
 }
 PAGES = ("index", "notation", "references", "licences")
 PAGE_BYTES = 4_000_000
