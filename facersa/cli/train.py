@@ -139,7 +139,7 @@ def _from_scratch(options: TrainOptions) -> tuple[Task, TrainConfig]:
     if options.stored:
         recipe = scratch_recipe_of(options.stored[1])
     judges = load_identity(device), load_landmarks(device)
-    generator, judge = load_mobile_stylegan(device), load_judge().to(device)
+    generator, judge = load_mobile_stylegan(device), load_judge(device=device)
     return ScratchTask(judge, recipe, generator, *judges, seed=config.seed), config
 
 

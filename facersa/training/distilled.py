@@ -25,11 +25,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from facersa.cipher.base import W_DIM, LearnedCipher
 from facersa.cipher.catalogue import fingerprint
+from facersa.errors import AssetError
+from facersa.files import read_file
 from facersa.generator.statistics import WStatistics
 from facersa.training.loop import TrainConfig, seeded
 from facersa.training.losses import View
@@ -39,6 +42,7 @@ CONTEXT_ROWS = (0, 1, 2, 3, 4, 9, 10)  # they style features up to 128 x 128
 CONTEXT_AXES = 64  # of each of them
 UNSEEN = 0.06  # share of a pool's people that nothing is trained on
 OWN_FROM = 2048  # number of the first person of the second pool, at least
+_SHIPPED = str(resources.files("facersa") / "weights/judge.safetensors")
 BROKEN = 3.0  # typical distances from which on pairs count less
 # Numbers in each vector. Of two codes a and b of one person, and m numbers,
 SIZES = {
@@ -310,14 +314,56 @@ class JudgeTask:
         return figures
 
 
-def load_judge(path: str | Path | None = None) -> CodeJudge:
-    """A trained judge of codes, frozen; the one that ships by default."""
-    file = Path(str(path or resources.files("facersa") / "weights/judge.safetensors"))
-    settings = json.loads(file.with_suffix(".json").read_text())["settings"]["judge"]
-    settings["layers"] = tuple(settings["layers"])
-    judge = CodeJudge(JudgeConfig(**settings))
-    judge.load_state_dict(unpacked(load_file(file)))
-    return judge.eval().requires_grad_(False)
+def judge_card(path: str | Path | None = None) -> dict[str, Any]:
+    """The card beside a judge's weights: sizes, and how well it predicts.
+
+    Args:
+        path: of the weights; those that ship by default.
+
+    Raises:
+        AssetError: it is missing or damaged.
+    """
+    file = Path(str(path or _SHIPPED)).with_suffix(".json")
+    try:
+        card = json.loads(read_file(file))
+        card["settings"]["judge"]["layers"]
+        return card
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise AssetError(_not_a_judge(file, error)) from error
+
+
+def load_judge(
+    path: str | Path | None = None, device: str | torch.device = "cpu"
+) -> CodeJudge:
+    """A trained judge of codes, frozen; the one that ships by default.
+
+    Args:
+        path: of the ``.safetensors`` file that ``facersa train judge`` wrote, its card
+            beside it.
+        device: where the judge works.
+
+    Raises:
+        AssetError: file or card is missing, damaged or of another network.
+    """
+    settings, file = judge_card(path)["settings"]["judge"], path or _SHIPPED
+    try:
+        settings["layers"] = tuple(settings["layers"])
+        judge = CodeJudge(JudgeConfig(**settings))
+        judge.load_state_dict(unpacked(load(read_file(file))))
+    except (
+        *(OSError, SafetensorError, LookupError, TypeError, ValueError),
+        *(ArithmeticError, RuntimeError),
+    ) as error:
+        raise AssetError(_not_a_judge(file, error)) from error
+    return judge.to(device).eval().requires_grad_(False)
+
+
+def _not_a_judge(file: object, error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0]
+    return (
+        f"{file} does not hold a judge of codes ({reason}); pass the judge.safetensors "
+        "of a run of facersa train judge, its card beside it."
+    )
 
 
 def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
