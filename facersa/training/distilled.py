@@ -16,6 +16,7 @@ pictures.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -118,6 +119,15 @@ class CodeJudge(nn.Module):
         )
         self.register_buffer("scale", torch.ones(len(SIZES)))
 
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that tell the weights of one judge from another's."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(f"{name} {tuple(value.shape)} ".encode())
+            digest.update(value.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
     def forward(self, ws: Tensor) -> dict[str, Tensor]:
         """The vectors (B, size) of ``SIZES`` by name; the identity is a unit vector."""
         context = (ws[:, list(CONTEXT_ROWS)] - self.mean) @ self.whitener
@@ -192,6 +202,8 @@ class JudgeTask:
         edits: codes of each person in the pool, beside their own.
         mapper: learned from an earlier judge; then there is a second pool, of half as
             many other people, and most of its edits are this mapper's.
+        pool: folder of the first pool, such as an earlier run's; the run's own by
+            default.
         seed: of the first weights.
     """
 
@@ -204,8 +216,10 @@ class JudgeTask:
         *,
         edits: int = 8,
         mapper: LearnedCipher | None = None,
+        pool: Path | None = None,
         seed: int = 0,
     ) -> None:
+        self.pool = pool
         self.judged, self.edits, self.mapper = judged, edits, mapper
         with seeded(seed):
             self.judge = CodeJudge(judge)
@@ -225,8 +239,9 @@ class JudgeTask:
         """Make what the pool lacks, read it, and compute all distances."""
         self.config, layers = config, self.judge.config.layers
         settings = PoolConfig(config.pool, self.edits, layers=layers, seed=config.seed)
-        make_pool(self.judged, settings, folder / "pool")
-        pools = [load_pool(folder / "pool", config.pool)]
+        place = self.pool or folder / "pool"
+        make_pool(self.judged, settings, place)
+        pools = [load_pool(place, config.pool)]
         if self.mapper is not None:
             own = replace(
                 settings, people=config.pool // 2, first=max(OWN_FROM, config.pool)

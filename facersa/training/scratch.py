@@ -132,9 +132,9 @@ class ScratchTask:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The recipe and the mapper's own settings, for checkpoint and card."""
+        """Recipe, the mapper's own settings and the judge, for checkpoint and card."""
         settings = {"recipe": asdict(self.recipe), "mapper": dict(self.mapper.settings)}
-        return {"stage": STAGE, **settings}
+        return {"stage": STAGE, **settings, "judge": self.judge.fingerprint}
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Draw the people; the last ones are left out of training, for the curves."""

@@ -148,6 +148,8 @@ def test_a_file_that_holds_no_judge_is_explained(tmp_path: Path) -> None:
     weights = save(packed(judge.state_dict()))
     file.write_bytes(weights)
     assert load_judge(file).config == SMALL
+    assert load_judge(file).fingerprint != CodeJudge(SMALL).fingerprint
+    assert load_judge(file).fingerprint == load_judge(file).fingerprint
     for damaged in (weights[:-1], b"", save({"other": torch.zeros(2)})):
         file.write_bytes(damaged)
         refused()
