@@ -43,11 +43,12 @@ PLAYERS = {
     "06_single_loss": ("single-terms",),
     "07_sequential_loss": ("chain-walk",),
     "08_associated_loss": ("summed-password",),
-    "09_training": ("learning",),
+    "09_training": ("ablation",),
     "10_properties": tuple(f"property-{letter}" for letter in "abcdefgh"),
     "11_inversion": ("fidelity-to-editability", "guess-and-search"),
     "12_from_pixels": ("pixel-journey",),
     "13_turning": ("clock-of-faces", "pushed-centre", "kept-directions"),
+    "A1_assembly": ("strength-of-a-ring",),
 }
 PAGES = ("index", "notation", "references", "licences")
 PAGE_BYTES = 4_000_000
@@ -690,7 +691,15 @@ def test_every_slider_moves_picture_and_number_without_a_kernel(
     visit.asked.clear()
     for player in players:
         sliders = player.locator("input[type=range]").all()
-        assert sliders
+        menus = player.locator("select").all()
+        assert sliders or menus
+        for menu in menus:
+            seen = []
+            for option in menu.locator("option").all_inner_texts():
+                menu.select_option(option)
+                seen.append(now(player))
+            assert len({picture for picture, _ in seen}) > 1, found
+            assert len({numbers for _, numbers in seen}) > 1, found
         for slider in sliders:
             seen = [now(player)]
             start, last = int(slider.input_value()), int(slider.get_attribute("max"))
@@ -729,4 +738,4 @@ def test_without_javascript_the_pictures_stay(
             assert picture.is_visible()
             assert picture.bounding_box()["width"] > 100
             assert player.locator("dl").is_visible()
-            assert not player.locator("input").first.is_visible()
+            assert not player.locator("input, select").first.is_visible()

@@ -88,6 +88,7 @@ HOUSE = {
         "pool",
         "distilled",
         "scratch",
+        "rounds",
     ),
     "evaluation": (
         "results",

@@ -137,6 +137,12 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "compare json": (None, "print JSON, without a verdict"),
     "preset": (None, "size of a new run; smoke is a test of a few steps"),
     "device": (None, "where to train"),
+    "judge": ("FILE", "a judge of codes of your own, for the faithful mapper"),
+    "rounds": (
+        "N",
+        "make N judges of codes and faithful mappers by turns, from nothing; the same "
+        "command goes on with it",
+    ),
     "until": ("STEP", "stop there, short of the schedule"),
     "resume": ("DIR", "go on with the run in DIR"),
     "licences": (None, "list their terms only"),

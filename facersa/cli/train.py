@@ -27,6 +27,7 @@ class TrainOptions:
     generator: str | None
     bisenet: str | None
     weights: str | None
+    judge: str | None
     stored: tuple[TrainConfig, dict[str, Any]] | None  # configuration and settings
     new: Mapping[str, int]  # where a new run differs from its preset
 
@@ -81,6 +82,11 @@ def _mapper(options: TrainOptions) -> tuple[Task, TrainConfig]:
                 "--generator nor --bisenet; leave them out, or use --preset gpu."
             )
         return _from_scratch(options)
+    if options.judge:
+        raise FaceRSAError(
+            "only the faithful mapper learns from a judge of codes, on a CPU preset; "
+            "leave out --judge."
+        )
     preset, recipe = mapper_preset(options.preset, options.cipher)
     device, config = options.device, options.config(preset)
     if options.stored:
@@ -106,7 +112,7 @@ def _mapper(options: TrainOptions) -> tuple[Task, TrainConfig]:
     return task, config
 
 
-def _judge(options: TrainOptions) -> tuple[Task, TrainConfig]:
+def _judge(options: TrainOptions, pool: Path | None = None) -> tuple[Task, TrainConfig]:
     from facersa.cipher.catalogue import load_learned
     from facersa.generator.mobile_stylegan import load_mobile_stylegan
     from facersa.generator.parts import load_parser
@@ -124,7 +130,7 @@ def _judge(options: TrainOptions) -> tuple[Task, TrainConfig]:
         load_lpips("alex", device),
     )
     mapper = load_learned("faithful", options.weights) if options.weights else None
-    return JudgeTask(judged, mapper=mapper, seed=config.seed), config
+    return JudgeTask(judged, mapper=mapper, pool=pool, seed=config.seed), config
 
 
 def _from_scratch(options: TrainOptions) -> tuple[Task, TrainConfig]:
@@ -136,11 +142,30 @@ def _from_scratch(options: TrainOptions) -> tuple[Task, TrainConfig]:
 
     preset, recipe = scratch_preset(options.preset)
     device, config = options.device, options.config(preset)
+    judge = load_judge(options.judge, device)
     if options.stored:
         recipe = scratch_recipe_of(options.stored[1])
+        if options.stored[1].get("judge") != judge.fingerprint:
+            raise FaceRSAError(
+                "this run learned from another judge of codes; pass its file with "
+                "--judge."
+            )
     judges = load_identity(device), load_landmarks(device)
-    generator, judge = load_mobile_stylegan(device), load_judge().to(device)
+    generator = load_mobile_stylegan(device)
     return ScratchTask(judge, recipe, generator, *judges, seed=config.seed), config
+
+
+def _by_turns(options: TrainOptions, folder: Path, rounds: int) -> Path:
+    from facersa.training.rounds import take_turns
+
+    def judge(mapper: Path | None) -> tuple[Task, TrainConfig]:
+        own = replace(options, weights=str(mapper) if mapper else None)
+        return _judge(own, folder / "judge-1" / "pool")  # painted once
+
+    def mapper(judge: Path | None) -> tuple[Task, TrainConfig]:
+        return _from_scratch(replace(options, judge=str(judge) if judge else None))
+
+    return take_turns(judge, mapper, folder, rounds)
 
 
 def _rotation(options: TrainOptions, folder: Path) -> Path:
@@ -241,6 +266,8 @@ def run_train(
     generator: str | None = None,
     bisenet: str | None = None,
     weights: str | None = None,
+    judge: str | None = None,
+    rounds: int | None = None,
     output: str | None = None,
     resume: str | None = None,
 ) -> None:
@@ -264,7 +291,8 @@ def run_train(
     from facersa.training.loop import open_run, stored_run, train
 
     if what != "mapper":
-        refuse(f"train {what} does not use it", "cipher", "bisenet")
+        options_of_mapper = ("cipher", "bisenet", "judge", "rounds")
+        refuse(f"train {what} does not use it", *options_of_mapper)
     if what != "judge":
         refuse(f"train {what} does not use it", "weights")
     if what not in ("mapper", "rotation", "calibration"):
@@ -272,6 +300,14 @@ def run_train(
     if what in FITS:
         unused = ("preset", "steps", "seed", "until", "resume")
         refuse(f"train {what} takes no steps", *unused)
+    if rounds is not None:
+        own = ("steps", "until", "judge", "bisenet", "generator", "resume")
+        refuse("rounds have their own; the same command goes on with them", *own)
+        if cipher != "faithful" or rounds < 1:
+            raise FaceRSAError(
+                "--rounds expects 1 or more, and --cipher faithful, which learns from "
+                f"a judge; got {rounds} and {cipher or 'ring'}."
+            )
     if resume:
         refuse("a resumed run keeps its own", "steps", "seed", "output")
     if steps is not None and steps < 1:
@@ -287,9 +323,13 @@ def run_train(
         generator=generator,
         bisenet=bisenet,
         weights=weights,
+        judge=judge,
         stored=stored_run(folder) if resume else None,
         new={k: v for k, v in (("steps", steps), ("seed", seed)) if v is not None},
     )
+    if rounds:
+        click.echo(f"wrote {_by_turns(options, folder, rounds)}")
+        return
     if what in FITS:
         click.echo(f"wrote {FITS[what](options, folder)}")
         return

@@ -35,7 +35,7 @@ from facersa.training.scratch import CURVES, ScratchTask, curve_codes
 PSI = 0.85
 HELD_OUT = ("b", "c", "h")  # properties that the held-out judge looks at as well
 ALIKE = ("c", "h", "h-")  # whose pictures should be equal: LPIPS is measured
-SEEDS = 3  # of the first variant
+SEEDS = 3  # trainings of each variant
 PUBLISHED = {"norm": "rows", "last_activation": True, "odd": False}
 # What differs from the recipe that ships: its fields, and weights of losses.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
@@ -157,7 +157,7 @@ def ablate(
         n: people whose pictures are judged.
         seed: of weights, training and people.
         variants: names, and what differs from the recipe that ships.
-        seeds: how often the first variant is trained; one after another from ``seed``.
+        seeds: how often each variant is trained; one after another from ``seed``.
         panel: judges that are loaded already.
         progress: show bars.
 
@@ -173,8 +173,7 @@ def ablate(
     curves: dict[str, list[Any]] = {}
     means: dict[str, list[dict[str, float]]] = {}
     for name, changes in variants.items():
-        first = name == next(iter(variants))
-        for number in range(seed, seed + (seeds if first else 1)):
+        for number in range(seed, seed + seeds):
             task = ScratchTask(
                 judge,
                 varied(recipe, changes),

@@ -55,7 +55,9 @@ class LivePlot:
         panels: list[tuple[str, ...]] = [("loss",)]
         if self.names:
             panels.append(self.names)
-        figure = Figure(figsize=(4.2 * len(panels), 3.1), layout="constrained")
+        many = len(self.names) > 3  # their legend stands beside the panel
+        size = 4.2 * len(panels) + 1.8 * many, 3.1
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, names in zip(axes, panels, strict=True):
             for index, name in enumerate(names):
@@ -68,7 +70,8 @@ class LivePlot:
         if self.log:
             axes[0].set_yscale("log")
         if len(self.names) > 1:
-            axes[-1].legend(frameon=False)
+            beside = {"bbox_to_anchor": (1, 1), "loc": "upper left"} if many else {}
+            axes[-1].legend(frameon=False, **beside)
         return figure
 
     def _draw(self) -> None:

@@ -76,6 +76,7 @@ def explore(
     start: Mapping[str, Any] | None = None,
     side: int = 384,
     page: Mapping[str, Sequence[Any]] | None = None,
+    menus: Sequence[str] = (),
 ) -> Explorer:
     """Let a reader move the settings of a function and watch picture and numbers.
 
@@ -93,6 +94,7 @@ def explore(
         page: keyword to those of its values that the published page has. The page
             holds a frame for each combination: at most 400. A single value gets no
             slider.
+        menus: keywords that get a drop-down list in place of a slider.
 
     Raises:
         ExploreError: an argument is malformed, or a function does not return a
@@ -105,7 +107,7 @@ def explore(
         raise ExploreError(
             f"side expects a width in pixels, 1 or more, got {side!r}; try 384."
         )
-    whole = Grid.of(sliders, labels or {}, start or {})
+    whole = Grid.of(sliders, labels or {}, start or {}, menus)
     paged = whole.fewer(page or {})
 
     def stills(render: Callable[..., Frame], grid: Grid) -> Callable[[Setting], Still]:

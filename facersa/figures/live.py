@@ -145,7 +145,7 @@ class Live:
         self._last = first
         self.view = widgets.HTML(self._page(exact=quick is None))
         self.sliders = [
-            widgets.SelectionSlider(
+            (widgets.Dropdown if control.menu else widgets.SelectionSlider)(
                 options=[(value, index) for index, value in enumerate(control.values)],
                 value=control.start,
                 description=control.label,

@@ -9,17 +9,23 @@
     const { values, pictures, frames } = JSON.parse(data.textContent);
     const picture = player.querySelector("img");
     const numbers = player.querySelector("dl");
-    const sliders = [...player.querySelectorAll("input[type='range']")];
+    const sliders = [
+      ...player.querySelectorAll("input[type='range'], select"),
+    ];
+    const menu = (slider) => slider.tagName === "SELECT";
+    const at = (slider) =>
+      menu(slider) ? slider.selectedIndex : slider.valueAsNumber;
 
     const settle = (slider, index) => {
-      const text = values[index][slider.valueAsNumber];
+      if (menu(slider)) return; // it shows its own text
+      const text = values[index][at(slider)];
       slider.setAttribute("aria-valuetext", text);
       slider.parentElement.querySelector("output").textContent = text;
     };
 
     const show = () => {
       const place = sliders.reduce(
-        (sum, slider) => sum * (Number(slider.max) + 1) + slider.valueAsNumber,
+        (sum, slider, index) => sum * values[index].length + at(slider),
         0,
       );
       const [index, alt, rows] = frames[place];
@@ -39,7 +45,12 @@
     };
 
     sliders.forEach((slider, index) => {
-      slider.value = slider.defaultValue; // some browsers keep it over a reload
+      // Some browsers keep a value over a reload.
+      if (menu(slider)) {
+        slider.selectedIndex = [...slider.options].findIndex(
+          (option) => option.defaultSelected,
+        );
+      } else slider.value = slider.defaultValue;
       slider.addEventListener("input", () => {
         settle(slider, index);
         show();

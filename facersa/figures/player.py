@@ -1,8 +1,9 @@
 """The player: an interactive figure in a published page, without a kernel.
 
-Every frame is computed beforehand and stored in the page; range inputs choose among
-them. Script and style come with each player, so an output can be moved to any page.
-Their text never changes, so a content security policy can allow them by their hashes.
+Every frame is computed beforehand and stored in the page; range inputs and drop-down
+lists choose among them. Script and style come with each player, so an output can be
+moved to any page. Their text never changes, so a content security policy can allow them
+by their hashes.
 """
 
 from __future__ import annotations
@@ -91,6 +92,17 @@ def packaged(name: str) -> str:
 def _slider(name: str, control: Control) -> str:
     place = f"player-{name}-{control.keyword}"
     value = html.escape(control.values[control.start])
+    if control.menu:
+        options = "".join(
+            f"<option{' selected' * (index == control.start)}>{html.escape(one)}"
+            "</option>"
+            for index, one in enumerate(control.values)
+        )
+        return (
+            f'<div class="facersa-slider"><label for="{place}">'
+            f"{html.escape(control.label)}</label>"
+            f'<select id="{place}" autocomplete="off">{options}</select></div>'
+        )
     return (
         f'<div class="facersa-slider"><label for="{place}">'
         f"{html.escape(control.label)}</label>"

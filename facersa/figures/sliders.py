@@ -22,12 +22,16 @@ Setting = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Control:
-    """One slider: keyword, label, its values as text, and the index of its start."""
+    """One slider: keyword, label, its values as text, and the index of its start.
+
+    A ``menu`` is a drop-down list in its place, for values that have no order.
+    """
 
     keyword: str
     label: str
     values: tuple[str, ...]
     start: int
+    menu: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Grid:
         sliders: Mapping[str, Sequence[Any]],
         labels: Mapping[str, str],
         start: Mapping[str, Any],
+        menus: Sequence[str] = (),
     ) -> Grid:
         """The grid of ``explore``'s arguments of the same names, checked."""
         if not sliders:
@@ -51,6 +56,7 @@ class Grid:
             )
         _known("labels", labels, sliders)
         _known("start", start, sliders)
+        _known("menus", dict.fromkeys(menus), sliders)
         columns = {key: _checked(key, given, 2) for key, given in sliders.items()}
         starts = {key: start.get(key, values[0]) for key, values in columns.items()}
         for key, values in columns.items():
@@ -59,9 +65,8 @@ class Grid:
                     f"slider {key} starts at {starts[key]!r}, which is not one of its "
                     f"values; choose one of {_listed(values)}."
                 )
-        return cls._build(
-            columns, {key: labels.get(key, key) for key in sliders}, starts
-        )
+        names = {key: labels.get(key, key) for key in sliders}
+        return cls._build(columns, names, starts, menus)
 
     def fewer(self, page: Mapping[str, Sequence[Any]]) -> Grid:
         """The grid of the published page: some of the values of this one.
@@ -87,7 +92,9 @@ class Grid:
                 f"a page holds at most {MAX_FRAMES} frames, got {product} = "
                 f"{math.prod(sizes)}; give fewer values in page={{keyword: values}}."
             )
-        return self._build(columns, {c.keyword: c.label for c in self.controls}, starts)
+        names = {c.keyword: c.label for c in self.controls}
+        menus = [c.keyword for c in self.controls if c.menu]
+        return self._build(columns, names, starts, menus)
 
     @classmethod
     def _build(
@@ -95,10 +102,17 @@ class Grid:
         columns: Mapping[str, tuple[Any, ...]],
         labels: Mapping[str, str],
         starts: Mapping[str, Any],
+        menus: Sequence[str],
     ) -> Grid:
         controls = [
-            Control(key, labels[key], tuple(map(name_of, v)), v.index(starts[key]))
-            for key, v in columns.items()
+            Control(
+                key,
+                labels[key],
+                tuple(map(name_of, values)),
+                values.index(starts[key]),
+                key in menus,
+            )
+            for key, values in columns.items()
         ]
         return cls(tuple(columns.values()), tuple(controls))
 

@@ -16,6 +16,7 @@ pictures.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -25,11 +26,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from facersa.cipher.base import W_DIM, LearnedCipher
 from facersa.cipher.catalogue import fingerprint
+from facersa.errors import AssetError
+from facersa.files import read_file
 from facersa.generator.statistics import WStatistics
 from facersa.training.loop import TrainConfig, seeded
 from facersa.training.losses import View
@@ -39,6 +43,7 @@ CONTEXT_ROWS = (0, 1, 2, 3, 4, 9, 10)  # they style features up to 128 x 128
 CONTEXT_AXES = 64  # of each of them
 UNSEEN = 0.06  # share of a pool's people that nothing is trained on
 OWN_FROM = 2048  # number of the first person of the second pool, at least
+_SHIPPED = str(resources.files("facersa") / "weights/judge.safetensors")
 BROKEN = 3.0  # typical distances from which on pairs count less
 # Numbers in each vector. Of two codes a and b of one person, and m numbers,
 SIZES = {
@@ -114,6 +119,15 @@ class CodeJudge(nn.Module):
         )
         self.register_buffer("scale", torch.ones(len(SIZES)))
 
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that tell the weights of one judge from another's."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(f"{name} {tuple(value.shape)} ".encode())
+            digest.update(value.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
     def forward(self, ws: Tensor) -> dict[str, Tensor]:
         """The vectors (B, size) of ``SIZES`` by name; the identity is a unit vector."""
         context = (ws[:, list(CONTEXT_ROWS)] - self.mean) @ self.whitener
@@ -188,6 +202,8 @@ class JudgeTask:
         edits: codes of each person in the pool, beside their own.
         mapper: learned from an earlier judge; then there is a second pool, of half as
             many other people, and most of its edits are this mapper's.
+        pool: folder of the first pool, such as an earlier run's; the run's own by
+            default.
         seed: of the first weights.
     """
 
@@ -200,8 +216,10 @@ class JudgeTask:
         *,
         edits: int = 8,
         mapper: LearnedCipher | None = None,
+        pool: Path | None = None,
         seed: int = 0,
     ) -> None:
+        self.pool = pool
         self.judged, self.edits, self.mapper = judged, edits, mapper
         with seeded(seed):
             self.judge = CodeJudge(judge)
@@ -221,8 +239,9 @@ class JudgeTask:
         """Make what the pool lacks, read it, and compute all distances."""
         self.config, layers = config, self.judge.config.layers
         settings = PoolConfig(config.pool, self.edits, layers=layers, seed=config.seed)
-        make_pool(self.judged, settings, folder / "pool")
-        pools = [load_pool(folder / "pool", config.pool)]
+        place = self.pool or folder / "pool"
+        make_pool(self.judged, settings, place)
+        pools = [load_pool(place, config.pool)]
         if self.mapper is not None:
             own = replace(
                 settings, people=config.pool // 2, first=max(OWN_FROM, config.pool)
@@ -310,14 +329,56 @@ class JudgeTask:
         return figures
 
 
-def load_judge(path: str | Path | None = None) -> CodeJudge:
-    """A trained judge of codes, frozen; the one that ships by default."""
-    file = Path(str(path or resources.files("facersa") / "weights/judge.safetensors"))
-    settings = json.loads(file.with_suffix(".json").read_text())["settings"]["judge"]
-    settings["layers"] = tuple(settings["layers"])
-    judge = CodeJudge(JudgeConfig(**settings))
-    judge.load_state_dict(unpacked(load_file(file)))
-    return judge.eval().requires_grad_(False)
+def judge_card(path: str | Path | None = None) -> dict[str, Any]:
+    """The card beside a judge's weights: sizes, and how well it predicts.
+
+    Args:
+        path: of the weights; those that ship by default.
+
+    Raises:
+        AssetError: it is missing or damaged.
+    """
+    file = Path(str(path or _SHIPPED)).with_suffix(".json")
+    try:
+        card = json.loads(read_file(file))
+        card["settings"]["judge"]["layers"]
+        return card
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise AssetError(_not_a_judge(file, error)) from error
+
+
+def load_judge(
+    path: str | Path | None = None, device: str | torch.device = "cpu"
+) -> CodeJudge:
+    """A trained judge of codes, frozen; the one that ships by default.
+
+    Args:
+        path: of the ``.safetensors`` file that ``facersa train judge`` wrote, its card
+            beside it.
+        device: where the judge works.
+
+    Raises:
+        AssetError: file or card is missing, damaged or of another network.
+    """
+    settings, file = judge_card(path)["settings"]["judge"], path or _SHIPPED
+    try:
+        settings["layers"] = tuple(settings["layers"])
+        judge = CodeJudge(JudgeConfig(**settings))
+        judge.load_state_dict(unpacked(load(read_file(file))))
+    except (
+        *(OSError, SafetensorError, LookupError, TypeError, ValueError),
+        *(ArithmeticError, RuntimeError),
+    ) as error:
+        raise AssetError(_not_a_judge(file, error)) from error
+    return judge.to(device).eval().requires_grad_(False)
+
+
+def _not_a_judge(file: object, error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0]
+    return (
+        f"{file} does not hold a judge of codes ({reason}); pass the judge.safetensors "
+        "of a run of facersa train judge, its card beside it."
+    )
 
 
 def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ user has a file of its weights (``facersa train --bisenet``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -234,7 +234,7 @@ def single_loss(
     parts += [_share(quality(views["I"], x, weights, lpips), 3) for x in changed]
     hinge = password_hinge(views["Ie1"].code, views["Ie2"].code, weights.margin)
     parts.append({"hinge": weights.hinge * hinge})
-    return _total(parts)
+    return _added(parts)
 
 
 def sequential_loss(
@@ -265,7 +265,7 @@ def sequential_loss(
         identity_difference(a.identity, b.identity, weights.floor) for a, b in pairs
     ]
     parts.append({"different": weights.different * torch.stack(different).mean()})
-    return _total(parts)
+    return _added(parts)
 
 
 def associated_loss(chain: View, direct: View, weights: LossWeights) -> Figures:
@@ -275,6 +275,37 @@ def associated_loss(chain: View, direct: View, weights: LossWeights) -> Figures:
     under e_i + ... + e_j, j > i: recovery of identity and pixels.
     """
     return _recovery(chain, direct, weights)
+
+
+def all_terms(
+    views: Mapping[str, View],
+    groups: Collection[str],
+    weights: LossWeights,
+    lpips: Distance | None = None,
+) -> list[Figures]:
+    """The terms of some of the three groups, over the codes of ``chains.named_codes``.
+
+    Args:
+        views: of these codes, by their names; a chain's are called "I^0" to "I^2m".
+        groups: of "single", "sequential" and "associated".
+        weights: of the terms.
+        lpips: perceptual distance, where views have pictures.
+    """
+    terms = []
+    if "single" in groups:
+        terms.append(single_loss(views, weights, lpips))
+    if "sequential" in groups:
+        chain = [view for name, view in views.items() if name.startswith("I^")]
+        terms.append(sequential_loss(chain, weights, lpips))
+    if "associated" in groups:
+        terms.append(associated_loss(views["chained"], views["direct"], weights))
+    return terms
+
+
+def total(terms: Sequence[Figures]) -> tuple[Tensor, dict[str, float]]:
+    """The sum of all terms, and, for the log, the sum of those of each name."""
+    loss = torch.stack([value for term in terms for value in term.values()]).sum()
+    return loss, {name: value.item() for name, value in _added(terms).items()}
 
 
 def _recovery(a: View, b: View, weights: LossWeights) -> Figures:
@@ -289,12 +320,12 @@ def _share(figures: Figures, parts: int) -> Figures:
     return {name: value / parts for name, value in figures.items()}
 
 
-def _total(parts: Sequence[Figures]) -> Figures:
-    total: Figures = {}
+def _added(parts: Sequence[Figures]) -> Figures:
+    added: Figures = {}
     for figures in parts:
         for name, value in figures.items():
-            total[name] = total[name] + value if name in total else value
-    return total
+            added[name] = added[name] + value if name in added else value
+    return added
 
 
 class PasswordReader(nn.Module):

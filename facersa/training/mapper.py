@@ -8,7 +8,6 @@ generator paints every code and the training judges see the pictures.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,14 +39,12 @@ from facersa.training.distillation import distillation_loss
 from facersa.training.loop import TrainConfig, seeded
 from facersa.training.losses import (
     Distance,
-    Figures,
     LossWeights,
     PasswordReader,
     View,
-    associated_loss,
+    all_terms,
     password_reading,
-    sequential_loss,
-    single_loss,
+    total,
 )
 from facersa.training.recipes import Recipe
 
@@ -198,26 +195,14 @@ class MapperTask:
             pairs = int(torch.randint(2, pairs + 1, (), generator=rng))
         codes, password = named_codes(self.mapper, ws, groups, pairs, rng)
         views = self._views(codes)
-        terms: list[Figures] = []
-        if "single" in groups:
-            terms.append(single_loss(views, weights, self.lpips))
-        if "sequential" in groups:
-            chain = [view for name, view in views.items() if name.startswith("I^")]
-            terms.append(sequential_loss(chain, weights, self.lpips))
-        if "associated" in groups:
-            chained, direct = views["chained"], views["direct"]
-            terms.append(associated_loss(chained, direct, weights))
+        terms = all_terms(views, groups, weights, self.lpips)
         if weights.reader:
             logits = self.reader(codes["Ie1"][:, self.mapper.layers[0]])
             reading = password_reading(logits, password)
             terms.append({"reader": weights.reader * reading})
         if weights.natural:
             terms.append({"critic": self._critic_loss(views)})
-        loss = torch.stack([v for term in terms for v in term.values()]).sum()
-        figures: defaultdict[str, float] = defaultdict(float)
-        for term in terms:
-            for name, value in term.items():
-                figures[name] += value.item()
+        loss, figures = total(terms)
         cosine = (views["I"].identity * views["Ie1"].identity).sum(1).mean()
         return loss, {**figures, "id_raw": cosine.item()}
 

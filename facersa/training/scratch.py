@@ -12,7 +12,6 @@ are left out, by the same judge of codes. ``measure`` paints.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -32,15 +31,13 @@ from facersa.training.chains import fresh_codes, named_codes
 from facersa.training.distilled import UNSEEN, CodeJudge
 from facersa.training.loop import TrainConfig, seeded
 from facersa.training.losses import (
-    Figures,
     LossWeights,
     PasswordReader,
     View,
-    associated_loss,
+    all_terms,
     landmark_l2,
     password_reading,
-    sequential_loss,
-    single_loss,
+    total,
 )
 from facersa.training.recipes import ScratchRecipe
 
@@ -135,9 +132,9 @@ class ScratchTask:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The recipe and the mapper's own settings, for checkpoint and card."""
+        """Recipe, the mapper's own settings and the judge, for checkpoint and card."""
         settings = {"recipe": asdict(self.recipe), "mapper": dict(self.mapper.settings)}
-        return {"stage": STAGE, **settings}
+        return {"stage": STAGE, **settings, "judge": self.judge.fingerprint}
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Draw the people; the last ones are left out of training, for the curves."""
@@ -176,27 +173,15 @@ class ScratchTask:
         with self._half():
             codes, password = named_codes(self.mapper, ws, groups, recipe.pairs, rng)
         views = self.views(codes)
-        terms: list[Figures] = []
-        if "single" in groups:
-            terms.append(single_loss(views, weights))
-        if "sequential" in groups:
-            chain = [views[f"I^{k}"] for k in range(2 * recipe.pairs + 1)]
-            terms.append(sequential_loss(chain, weights))
-        if "associated" in groups:
-            chained, direct = views["chained"], views["direct"]
-            terms.append(associated_loss(chained, direct, weights))
+        terms = all_terms(views, groups, weights)
         if weights.reader:
             logits = self.reader(codes["Ie1"][:, self.mapper.layers[0]])
             reading = password_reading(logits, password)
             terms.append({"reader": weights.reader * reading})
-        loss = torch.stack([v for term in terms for v in term.values()]).sum()
-        figures: defaultdict[str, float] = defaultdict(float)
-        for term in terms:
-            for name, value in term.items():
-                figures[name] += value.item()
+        loss, figures = total(terms)
         if step % recipe.curves_every == 0 or step + 1 == self.config.steps:
             figures |= self.curves()
-        return loss, dict(figures)
+        return loss, figures
 
     @torch.no_grad()
     def curves(self) -> dict[str, float]:

@@ -86,6 +86,8 @@ def test_statistics_are_measured(
         ("head --generator g", "--generator"),
         ("encoder --cipher ring", "--cipher"),
         ("mapper --weights w", "--weights"),
+        ("judge --judge j --rounds 2", "--judge, --rounds"),
+        ("mapper --cipher faithful --rounds 2 --steps 5 --judge j", "--steps, --judge"),
         ("rotation --steps 5 --seed 1", "--steps, --seed"),
         ("mapper --resume {} --steps 5", "--steps"),
         ("mapper --resume {} --seed 1 -o out", "--seed, --output"),
@@ -119,6 +121,42 @@ def test_the_judge_of_codes_knows_one_generator_only(
     how = ("--cipher", "faithful", "--generator", "g", "-o", tmp_path / "run")
     assert run("train", "mapper", *how) == 1
     assert "or use --preset gpu" in capsys.readouterr().err
+
+
+def test_a_judge_of_ones_own_is_for_the_faithful_mapper(
+    tmp_path: Path, run: Run, capsys: Capture
+) -> None:
+    own = ("--judge", tmp_path / "judge.safetensors", "-o", tmp_path / "run")
+    assert run("train", "mapper", "--cipher", "ring", *own) == 1
+    assert "leave out --judge" in capsys.readouterr().err
+    assert run("train", "mapper", "--cipher", "faithful", *own) == 1
+    assert "does not hold a judge of codes" in capsys.readouterr().err
+
+
+def test_rounds_are_of_judges_and_faithful_mappers(
+    tmp_path: Path, run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for wrong in (("--rounds", 2), ("--rounds", 0, "--cipher", "faithful")):
+        assert run("train", "mapper", *wrong, "-o", tmp_path / "run") == 1
+        assert "1 or more, and --cipher faithful" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    built = []
+
+    def take_turns(judge: Any, mapper: Any, folder: Path, rounds: int) -> Path:
+        judge(None), mapper(Path("j")), judge(Path("m"))
+        return folder / f"mapper-{rounds}"
+
+    def task(options: TrainOptions, pool: Path | None = None) -> None:
+        built.append((options.weights, options.judge, pool))
+
+    monkeypatch.setattr("facersa.training.rounds.take_turns", take_turns)
+    monkeypatch.setattr("facersa.cli.train._judge", task)
+    monkeypatch.setattr("facersa.cli.train._from_scratch", task)
+    how = ("--cipher", "faithful", "--rounds", 2, "-o", tmp_path)
+    assert run("train", "mapper", *how) == 0
+    pool = tmp_path / "judge-1" / "pool"
+    assert built == [(None, None, pool), (None, "j", None), ("m", None, pool)]
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'mapper-2'}\n"
 
 
 @pytest.mark.slow

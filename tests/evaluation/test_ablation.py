@@ -58,14 +58,14 @@ def test_a_small_run_from_end_to_end(
         )
 
     result = run()
-    assert len(list(tmp_path.iterdir())) == 3  # two seeds of the first
+    assert len(list(tmp_path.iterdir())) == 4  # two seeds of each
     stored = json.loads(json.dumps(result))
     assert stored["curves"]["all losses"][1][0]["step"] == 0
-    assert [len(means) for means in stored["seeds"].values()] == [2, 1]
+    assert [len(means) for means in stored["seeds"].values()] == [2, 2]
     for prop in CURVES:
         row = value(stored, prop, "all losses", "id_raw", "train")
         assert row.n == 4 and -1 <= row.low <= row.mean <= row.high <= 1.001
-        assert value(stored, prop, "without L_asso", "id_raw", "train").n == 2
+        assert value(stored, prop, "without L_asso", "id_raw", "train").n == 4
     assert value(stored, "c", "all losses", "lpips").mean >= 0
     assert "(h)" in table(stored)
 

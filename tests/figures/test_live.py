@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -275,6 +276,10 @@ def test_sliders_have_names_and_values_to_read(hand: Hand) -> None:
     assert state["description"] == "Size" and state["index"] == 1
     assert state["_options_labels"] == ("small", "large")
     assert state["continuous_update"]
+    figure.close()
+    figure = Live([SHADE, replace(control, menu=True)], None, make, make((0,)), 64)
+    state = figure.sliders[1].get_state()
+    assert state["_model_name"] == "DropdownModel" and state["index"] == 1
     figure.close()
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -181,3 +182,22 @@ def test_numbers_are_words_not_markup() -> None:
     assert numbers_list([("a<b", "1 & 2")]) == (
         '<dl aria-live="polite"><div><dt>a&lt;b</dt><dd>1 &amp; 2</dd></div></dl>'
     )
+
+
+def test_a_menu_moves_picture_and_numbers(browser: Browser, tmp_path: Path) -> None:
+    controls = [CONTROLS[0], replace(CONTROLS[1], menu=True)]
+    path = tmp_path / "menu.html"
+    path.write_text(player("three", "Shades", controls, STILLS, 64), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    figure = page.locator("#player-three")
+    menu = figure.get_by_label("Size <px>")
+    assert state(figure)[1] == "1.0" and menu.input_value() == "1"
+    menu.select_option("2")
+    assert state(figure)[:2] == ("shade 1, 1", "1.1")
+    figure.get_by_label("Shade").fill("2")
+    assert state(figure)[:2] == ("shade 2, 1", "2.1")
+    menu.focus()
+    page.keyboard.press("ArrowUp")
+    assert state(figure)[:2] == ("shade 2, 0", "2.0")
+    page.close()

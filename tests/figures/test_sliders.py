@@ -96,3 +96,12 @@ def test_a_page_too_large_says_how_large() -> None:
     with pytest.raises(ExploreError, match=f"{MAX_FRAMES} frames, got 20 x 21 = 420"):
         grid.fewer({})
     assert len(grid.fewer({"b": range(20)}).settings()) == MAX_FRAMES
+
+
+def test_menus_stay_menus_and_are_known() -> None:
+    grid = Grid.of(SLIDERS, {}, {}, ("rows",))
+    assert [control.menu for control in grid.controls] == [False, True]
+    fewer = grid.fewer({"row": [0, 1]})
+    assert [control.menu for control in fewer.controls] == [False, True]
+    with pytest.raises(ExploreError, match="menus names other"):
+        Grid.of(SLIDERS, {}, {}, ("other",))

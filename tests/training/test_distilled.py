@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save
 from torch import Tensor
 
+from facersa.errors import AssetError
 from facersa.training import distilled
 from facersa.training.distilled import (
     SIZES,
     CodeJudge,
     JudgeConfig,
     JudgeTask,
+    judge_card,
     load_judge,
     packed,
     predicted_distances,
@@ -120,3 +126,39 @@ def test_packed_weights_take_half_the_room_and_hardly_differ() -> None:
     assert back.keys() == weights.keys()
     for name, value in weights.items():
         assert (back[name] - value).abs().max() <= value.abs().max() / 253
+
+
+def test_the_judge_that_ships_says_how_well_it_predicts() -> None:
+    card, judge = judge_card(), load_judge()
+    assert card["results"]["correlation identity"] > 0.9
+    assert list(judge.config.layers) == card["settings"]["judge"]["layers"]
+
+
+def test_a_file_that_holds_no_judge_is_explained(tmp_path: Path) -> None:
+    judge, card = CodeJudge(SMALL), {"settings": {"judge": asdict(SMALL)}}
+    file = tmp_path / "judge.safetensors"
+
+    def refused() -> None:
+        with pytest.raises(AssetError, match="judge of codes .*facersa train judge"):
+            load_judge(file)
+
+    refused()  # missing
+    file.with_suffix(".json").write_text(json.dumps(card))
+    refused()  # its weights are
+    weights = save(packed(judge.state_dict()))
+    file.write_bytes(weights)
+    assert load_judge(file).config == SMALL
+    assert load_judge(file).fingerprint != CodeJudge(SMALL).fingerprint
+    assert load_judge(file).fingerprint == load_judge(file).fingerprint
+    for damaged in (weights[:-1], b"", save({"other": torch.zeros(2)})):
+        file.write_bytes(damaged)
+        refused()
+    file.write_bytes(weights)
+    foreign: tuple[Any, ...] = ({"layers": "all"}, {"width": 0.5}, {"width": 12})
+    for wrong in foreign:
+        text = json.dumps({"settings": {"judge": asdict(SMALL) | wrong}})
+        file.with_suffix(".json").write_text(text)
+        refused()
+    for text in ("{", "[]", "null", json.dumps({"settings": {"mapper": {}}})):
+        file.with_suffix(".json").write_text(text)
+        refused()

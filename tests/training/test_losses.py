@@ -13,6 +13,7 @@ from facersa.training.losses import (
     LossWeights,
     PasswordReader,
     View,
+    all_terms,
     associated_loss,
     code_size,
     coordinate_outliers,
@@ -29,6 +30,7 @@ from facersa.training.losses import (
     single_loss,
     unnatural,
 )
+from facersa.training.losses import total as added
 
 WEIGHTS = LossWeights(different=1.0, floor=0.0, hinge=1.0)
 
@@ -213,3 +215,23 @@ def test_associated_loss_is_recovery_of_the_chain() -> None:
 
 def test_reader_reads_one_row() -> None:
     assert PasswordReader(16)(torch.randn(2, 512)).shape == (2, 16)
+
+
+def test_the_terms_of_a_step_are_those_of_its_groups() -> None:
+    names = ["I", "Ie1", "Ie2", "Ie1d'", "Ie1d1", *(f"I^{k}" for k in range(5))]
+    views = {name: view(k) for k, name in enumerate([*names, "chained", "direct"])}
+    groups = {
+        "single": single_loss(views, WEIGHTS, lpips),
+        "sequential": sequential_loss([views[f"I^{k}"] for k in range(5)], WEIGHTS),
+        "associated": associated_loss(views["chained"], views["direct"], WEIGHTS),
+    }
+    for name, expected in groups.items():
+        with_lpips = lpips if name == "single" else None
+        (terms,) = all_terms(views, {name}, WEIGHTS, with_lpips)
+        assert terms == expected
+    loss, figures = added(list(groups.values()))
+    assert loss.item() == pytest.approx(sum(map(total, groups.values())), rel=1e-5)
+    assert sum(figures.values()) == pytest.approx(loss.item(), rel=1e-5)
+    assert figures["different"] == pytest.approx(
+        (groups["single"]["different"] + groups["sequential"]["different"]).item()
+    )
