@@ -96,7 +96,7 @@ def photographs() -> list[str]:
     def figure(run: dict[str, Any], pair: str, metric: str, judge: str | None) -> str:
         row = value(run, "all", pair, metric, judge)
         if metric in ("same_person", "gender", "detected", "told_apart"):
-            return f"{row.mean:.0%} [{row.low:.0%}, {row.high:.0%}]"
+            return f"{percent(row.mean)} [{100 * row.low:.0f}, {100 * row.high:.0f}]"
         digits = 1 if metric in ("yaw", "years", "psnr", "colour_edge") else 2
         return f"{row.mean:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
 
