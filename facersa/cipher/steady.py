@@ -10,7 +10,7 @@ woman's, between young and old, between dark and light. They were measured once
 
 An encrypted face therefore fits the body and the hair that it sits among. What is kept
 is kept: whoever sees the picture learns the pose, and mostly the apparent gender, the
-age in years or two tens of them, and how dark the skin is.
+age within some years, and how dark the skin is.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from facersa.generator.statistics import WStatistics
 
 FILE = "steady.safetensors"
 LAYERS = tuple(range(3, 11))
-KAPPA = 0.3  # more than the rotation's, as what stays is what resembles
+KAPPA = 0.3  # more than the rotation's: what is kept resembles, the push makes up
 KEPT = 6  # directions that stay; 4 in files of before, which know neither age nor skin
 
 
