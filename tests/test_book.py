@@ -642,6 +642,11 @@ def test_a_page_opens_without_complaint_or_other_hosts(
 ) -> None:
     visit = Visit(context, site, address)
     page = visit.page
+    # On a busy machine a large page is there before MathJax is.
+    page.wait_for_function(
+        "!document.querySelector('span.math, div.math') || window.MathJax?.startup"
+        "?.promise !== undefined"
+    )
     unset = page.evaluate(
         """async () => {
             const found = document.querySelectorAll("span.math, div.math").length;
