@@ -88,11 +88,12 @@ class FacePainter:
         return resize(self._full(ws), PREVIEW_SIDE)
 
     def _full(self, ws: Tensor) -> Tensor:
-        for code, face in self._painted:
-            if torch.equal(code, ws):
+        code = ws.detach().to("cpu", copy=True)
+        for known, face in self._painted:
+            if torch.equal(known, code):
                 return face
         face = self.renderer.full(ws)
-        self._painted = [(ws.clone(), face), *self._painted[: REMEMBERED - 1]]
+        self._painted = [(code, face), *self._painted[: REMEMBERED - 1]]
         return face
 
 

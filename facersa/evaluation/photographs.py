@@ -28,7 +28,7 @@ from facersa.judges.panel import FAMILIES, JUDGED_SIDE, Panel, Report
 from facersa.photo.align import PhotoFace
 from facersa.photo.blend import UNITS, ovalness
 from facersa.photo.images import resize, to_levels, to_uint8
-from facersa.photo.square import Aligned, crop
+from facersa.photo.square import Aligned, crop, unit_grid
 from facersa.pipeline import FaceRSA
 
 YAWS = (15, 30)  # degrees between the groups
@@ -161,9 +161,8 @@ def colour_edge(picture: Tensor, oval: Sequence[int]) -> float:
 
 def _rings(oval: Sequence[int], side: int) -> tuple[np.ndarray, np.ndarray]:
     """Each pixel's distance from the oval's centre, and whether it is below it."""
-    axis = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    v, u = torch.meshgrid(axis, axis, indexing="ij")
-    radius = ovalness(torch.stack([u, v], -1), oval)
+    unit = unit_grid(side)
+    (u, v), radius = unit.unbind(-1), ovalness(unit, oval)
     x, y = oval[0] / UNITS, oval[1] / UNITS
     return radius.numpy(), ((v - y) > 2 * (u - x).abs()).numpy()
 

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facersa.photo.images import resize
-from facersa.photo.square import Aligned, crop, roundness, units
+from facersa.photo.square import Aligned, crop, roundness, unit_grid, units
 
 UNITS = 255  # an oval is stored in so many parts of the square's side
 SHRUNK = 0.9  # of the way from the middle to the outline: the rim lies on skin
@@ -74,6 +74,12 @@ def ovalness(unit: Tensor, oval: Sequence[int]) -> Tensor:
     return torch.hypot(across, along)
 
 
+def smooth(ramp: Tensor) -> Tensor:
+    """Smoothstep: 0 up to 0, 1 from 1 on, with slope 0 at both ends."""
+    ramp = ramp.clamp(0, 1)
+    return ramp * ramp * (3 - 2 * ramp)
+
+
 def harmonise(face: Tensor, photo: Tensor, aligned: Aligned) -> Tensor:
     """A painted face in the light of the photograph around its oval.
 
@@ -88,9 +94,7 @@ def harmonise(face: Tensor, photo: Tensor, aligned: Aligned) -> Tensor:
     from scipy.sparse import csr_array
     from scipy.sparse.linalg import spsolve
 
-    axis = (torch.arange(SIDE, dtype=torch.float64) + 0.5) / SIDE
-    v, u = torch.meshgrid(axis, axis, indexing="ij")
-    unit = torch.stack([u, v], -1)
+    unit = unit_grid(SIDE)
     away = ovalness(unit, aligned.oval)
     inside, seen = (away < BEYOND).numpy(), _readable(unit, aligned).numpy()
     readable = seen & ~inside
@@ -142,9 +146,7 @@ def soften(face: Tensor, photo: Tensor, aligned: Aligned) -> Tensor:
     from scipy.ndimage import gaussian_filter
 
     side = max(16, min(round(aligned.side), SHARP_SIDE))
-    axis = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    v, u = torch.meshgrid(axis, axis, indexing="ij")
-    unit = torch.stack([u, v], -1)
+    unit = unit_grid(side)
     middle = (ovalness(unit, aligned.oval) < MIDDLE) & _readable(unit, aligned)
     if not middle.any():
         return face
@@ -176,16 +178,16 @@ def _light(
     gap: np.ndarray, unit: Tensor, oval: Sequence[int], seen: np.ndarray
 ) -> np.ndarray:
     """The plane through ``gap`` (3, H, W) in the middle of a face, faded to its rim."""
-    away, (u, v) = ovalness(unit, oval).numpy(), unit.numpy().transpose(2, 0, 1)
+    away, (u, v) = ovalness(unit, oval), unit.numpy().transpose(2, 0, 1)
     x, y, _, _, up, down = (part / UNITS for part in oval)
     along = np.where(v < y, (v - y) / up, (v - y) / down)
-    middle = (away < MIDDLE) & (along > UP) & (along < DOWN) & seen
+    middle = (away < MIDDLE).numpy() & (along > UP) & (along < DOWN) & seen
     if middle.sum() < SEEN:
         return np.zeros_like(gap)
     plane = np.stack([np.ones_like(u), u - x, v - y], -1)
     fitted, *_ = np.linalg.lstsq(plane[middle], gap[:, middle].T, rcond=None)
-    fade = np.clip((1 - away) / (1 - MIDDLE), 0, 1)
-    return (plane @ fitted).transpose(2, 0, 1) * (fade**2 * (3 - 2 * fade))
+    fade = smooth((1 - away) / (1 - MIDDLE)).numpy()
+    return (plane @ fitted).transpose(2, 0, 1) * fade
 
 
 def _readable(unit: Tensor, aligned: Aligned) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from facersa.errors import ImageError
-from facersa.photo.blend import RIM_FADE, ovalness
+from facersa.photo.blend import RIM_FADE, ovalness, smooth
 from facersa.photo.images import bands, to_float, to_levels
 from facersa.photo.square import Aligned, rescale, roundness, sample, units
 
@@ -121,14 +121,14 @@ def _masks(aligned: Aligned, strip: Strip) -> tuple[Tensor, Tensor, Tensor]:
     unit = units(aligned.quad, pixels)
     # The corners stay outside: there a new background would be most visible.
     away = roundness(unit)
-    mask = _smooth((1 - away) / FEATHER)
+    mask = smooth((1 - away) / FEATHER)
     for other in aligned.others:
         near = _reach(other, strip)
         border = roundness(units(other, pixels[near])) - away[near] - GAP
-        mask[near] *= _smooth(border / FADE)
+        mask[near] *= smooth(border / FADE)
     mask = mask.float()
     if aligned.oval:
-        mask = mask * _smooth((1 - ovalness(unit, aligned.oval)) / RIM_FADE).float()
+        mask = mask * smooth((1 - ovalness(unit, aligned.oval)) / RIM_FADE).float()
     return unit, mask, mask * _oval(unit).float() if aligned.keeps_detail else mask
 
 
@@ -148,13 +148,7 @@ def _reach(other: np.ndarray, strip: Strip) -> Strip:
 def _oval(unit: Tensor) -> Tensor:
     """Mask (H, W) of the face's oval at unit coordinates (H, W, 2)."""
     centre, axes = (torch.tensor(pair, dtype=unit.dtype) for pair in OVAL)
-    return _smooth((1 - ((unit - centre) / axes).norm(dim=-1)) / RIM)
-
-
-def _smooth(ramp: Tensor) -> Tensor:
-    """Smoothstep: 0 up to 0, 1 from 1 on, with slope 0 at both ends."""
-    ramp = ramp.clamp(0, 1)
-    return ramp * ramp * (3 - 2 * ramp)
+    return smooth((1 - ((unit - centre) / axes).norm(dim=-1)) / RIM)
 
 
 def _fit(face: Tensor, aligned: Aligned) -> Tensor:

@@ -139,6 +139,13 @@ def units(quad: np.ndarray, pixels: Tensor) -> Tensor:
     return (pixels - torch.from_numpy(origin)) @ torch.from_numpy(inverse).T
 
 
+def unit_grid(size: int) -> Tensor:
+    """Unit coordinates (size, size, 2) of the pixels of a square, float64."""
+    steps = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    v, u = torch.meshgrid(steps, steps, indexing="ij")
+    return torch.stack([u, v], dim=-1)
+
+
 def roundness(unit: Tensor) -> Tensor:
     """Distance of unit coordinates (..., 2) from the centre: 0 there, 1 on the edges.
 
@@ -220,9 +227,8 @@ def crop(photo: Tensor, quad: np.ndarray, size: int = 1024) -> Aligned:
     low = np.floor(quad.min(0)).astype(int) - 4
     high = np.ceil(quad.max(0)).astype(int) + 4
     region = _region(photo, low, high, aligned.side, min(1.0, size / aligned.side))
-    steps = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-    v, u = torch.meshgrid(steps, steps, indexing="ij")
-    unit = torch.stack([u, v, torch.ones_like(u)], dim=-1)
+    unit = unit_grid(size)
+    unit = torch.cat([unit, torch.ones_like(unit[..., :1])], dim=-1)
     pixels = unit @ torch.from_numpy(aligned.matrix).T
     grid = (pixels - torch.from_numpy(low)) / torch.from_numpy(high - low) * 2 - 1
     return replace(aligned, image=sample(region, grid))
