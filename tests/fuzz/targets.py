@@ -85,17 +85,27 @@ def file(name: str, data: bytes) -> Path:
     return path
 
 
-def check(name: str, data: bytes) -> None:
-    """Run one target on one input.
-
-    Raises:
-        Exception: whatever is no error of the package, or took too long.
-    """
+def seconds(name: str, data: bytes) -> float:
+    """Processor time of one target on one input, with whatever it raises but ours."""
     start = time.process_time()
     with warnings.catch_warnings(), contextlib.suppress(FaceRSAError):
         warnings.simplefilter("ignore")
         TARGETS[name](data)
-    used = time.process_time() - start
+    return time.process_time() - start
+
+
+def check(name: str, data: bytes) -> None:
+    """Run one target on one input; again if it took long.
+
+    The first use of a part of PyTorch imports it, which takes seconds on a busy
+    machine; an input that takes long takes long twice.
+
+    Raises:
+        Exception: whatever is no error of the package, or took too long.
+    """
+    used = seconds(name, data)
+    if used > SECONDS:
+        used = min(used, seconds(name, data))
     if used > SECONDS:
         raise TimeoutError(f"{used:.1f} seconds for one input")
 

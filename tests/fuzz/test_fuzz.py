@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import resource
@@ -64,6 +65,17 @@ def test_what_is_no_error_of_the_package_or_takes_long_is_a_failure(
     monkeypatch.setattr(targets, "SECONDS", -1.0)
     with pytest.raises(TimeoutError):
         targets.check("toy", b"1")
+
+
+def test_what_takes_long_only_once_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(targets.TARGETS, "toy", lambda data: None)
+    for times, fails in (([3.0, 0.1], False), ([3.0, 3.0], True)):
+        monkeypatch.setattr(targets, "seconds", lambda *_, left=times: left.pop(0))
+        with pytest.raises(TimeoutError) if fails else contextlib.nullcontext():
+            targets.check("toy", b"")
+        assert not times
 
 
 def test_json_is_mutated_where_there_is_some() -> None:
