@@ -24,8 +24,9 @@ from facersa.photo.images import is_grey, resize, to_grey, to_uint8
 from facersa.photo.square import Aligned
 
 # 255ths of a side. The ovals of a photo and its inversion are nearer than the first; a
-# face that has moved less than the second looks as if it had not moved.
-SAME_POSE, GOOD_POSE = 16, 8
+# face that has moved less than the last looks as if it had not moved. The one between
+# leaves room for landmarks that another machine places a little differently.
+SAME_POSE, SURE_POSE, GOOD_POSE = 16, 12, 8
 LIKE_AGE = 12  # years between the apparent ages of two people who look alike in age
 REMEMBERED = 4  # painted faces: a few are tried, and one of them is pasted
 
@@ -116,17 +117,32 @@ class Fit:
         return max(pose, unlike(judge.look(face), self.look) if self.look else 0)
 
 
+def painted_oval(face: Tensor, faces: HeldOutFaces) -> tuple[int, ...]:
+    """The oval in a painted face (1, 3, R, R), in 255ths of a side."""
+    levels = np.ascontiguousarray(to_uint8(face)[0])
+    size = len(levels)
+    box: Box = tuple(edge * size for edge in ALIGNED_BOX)  # type: ignore[assignment]
+    corners = np.array([[0.0, 0], [0, size], [size, size], [size, 0]])
+    return fit_oval(faces.locate(levels, box) + 0.5, corners)
+
+
 def moved(face: Tensor, oval: Sequence[int], faces: HeldOutFaces) -> float:
     """How far a face (1, 3, R, R) is from the pose that an oval is made for.
 
     In 255ths of a side: the largest difference of the two ovals' numbers.
     """
-    levels = np.ascontiguousarray(to_uint8(face)[0])
-    size = len(levels)
-    box: Box = tuple(edge * size for edge in ALIGNED_BOX)  # type: ignore[assignment]
-    corners = np.array([[0.0, 0], [0, size], [size, size], [size, 0]])
-    painted = fit_oval(faces.locate(levels, box) + 0.5, corners)
-    return float(np.abs(np.subtract(painted, oval)).max())
+    return float(np.abs(np.subtract(painted_oval(face, faces), oval)).max())
+
+
+def reachable(oval: Sequence[int], painted: Sequence[int]) -> tuple[int, ...]:
+    """An oval as near to the photograph's as one can be that serves a painted face.
+
+    Decryption paints the whole head where the face of the code has another pose than
+    the oval. An inversion is not quite in the photograph's pose, mostly where the
+    picture is cut close to the face, and has to stay in its oval.
+    """
+    least, most = np.subtract(painted, SURE_POSE), np.add(painted, SURE_POSE)
+    return tuple(int(part) for part in np.clip(oval, least, most))
 
 
 def unlike(one: Look, other: Look) -> float:

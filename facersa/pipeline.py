@@ -30,7 +30,14 @@ from facersa.inversion.kept import KeptInversions
 from facersa.inversion.search import ProjectConfig
 from facersa.judges.bisenet import BiSeNet
 from facersa.judges.look import LookJudge, load_look
-from facersa.painting import SAME_POSE, FacePainter, Fit, moved
+from facersa.painting import (
+    SAME_POSE,
+    FacePainter,
+    Fit,
+    moved,
+    painted_oval,
+    reachable,
+)
 from facersa.photo.align import PhotoFace, choose, find_squares
 from facersa.photo.blazeface import BlazeFace, load_blazeface
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
@@ -291,6 +298,9 @@ class FaceRSA:
         prior, ws = self._prior_of(in_pixels), inversion.ws
         if mode != "open":
             ws = prior.quantise(ws, self.statistics)
+        if aligned.oval and not crop:
+            own = painted_oval(self.painter.small(ws), self.faces)
+            aligned = replace(aligned, oval=reachable(aligned.oval, own))
         chosen = same_look and secrets.texts  # raw codes leave no choice
         look = self.look.look(inversion.aligned.image) if chosen else None
         fit = Fit(() if crop else aligned.oval, look)

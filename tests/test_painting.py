@@ -7,7 +7,16 @@ import torch
 
 from facersa.generator.base import Generator
 from facersa.judges.look import Look, LookJudge, load_look
-from facersa.painting import GOOD_POSE, SAME_POSE, FacePainter, Fit, moved, unlike
+from facersa.painting import (
+    GOOD_POSE,
+    SAME_POSE,
+    FacePainter,
+    Fit,
+    moved,
+    painted_oval,
+    reachable,
+    unlike,
+)
 from facersa.photo.align import align, find_squares
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
 
@@ -37,6 +46,20 @@ def test_an_oval_knows_its_pose(astronaut: torch.Tensor, faces: HeldOutFaces) ->
     aligned = align(astronaut, 256, faces=faces).image
     assert moved(aligned, face.oval, faces) <= 4  # of rounding and of the smaller copy
     assert moved(aligned.roll(24, 3), face.oval, faces) > SAME_POSE
+
+
+def test_an_oval_comes_as_near_as_the_painted_face_allows(
+    astronaut: torch.Tensor, faces: HeldOutFaces
+) -> None:
+    face, *_ = find_squares(astronaut, faces)
+    aligned = align(astronaut, 256, faces=faces).image
+    own = painted_oval(aligned, faces)
+    assert reachable(own, own) == own
+    far = tuple(part + sign * 50 for part, sign in zip(own, [1, -1] * 3, strict=True))
+    near = reachable(far, own)
+    assert 0 < moved(aligned, near, faces) < SAME_POSE < moved(aligned, far, faces)
+    # What is near enough already stays.
+    assert reachable(face.oval, own) == face.oval
 
 
 def test_a_face_fits_itself_and_not_anybody(

@@ -205,6 +205,28 @@ def test_only_an_oval_of_the_photograph_changes(
     assert 1.3 * change[0] < min(change[1:])
 
 
+def test_the_right_password_stays_in_the_oval_whatever_the_photograph_was_like(
+    engine: FaceRSA, inversion: Inversion
+) -> None:
+    """Also where the inversion is not in the photograph's pose."""
+    photo, where = inversion.photo, inversion.aligned
+    far = replace(where, oval=tuple(part + 40 for part in where.oval))
+    code = Password.random(128, seed=1)
+    encrypted = engine.encrypt(
+        replace(inversion, aligned=far), Secrets(codes=(code,)), in_pixels=False
+    )
+    (sealed,) = encrypted.picture.faces
+    oval = tuple(sealed.geometry["oval"])
+    assert oval != far.oval
+    assert max(abs(a - b) for a, b in zip(oval, where.oval, strict=True)) < 40
+    back = engine.decrypt(encrypted.data, Secrets(codes=(code.inverse,))).image
+    pixels = torch.stack(
+        torch.meshgrid(torch.arange(512), torch.arange(512), indexing="xy"), -1
+    )
+    outside = ovalness(units(where.quad, pixels.double() + 0.5), oval) > 1
+    assert torch.equal(to_levels(back)[..., outside], to_levels(photo)[..., outside])
+
+
 def test_crop_keeps_the_face_alone(engine: FaceRSA, inversion: Inversion) -> None:
     encrypted = engine.encrypt(inversion, A, crop=True)
     assert encrypted.image.shape == (1, 3, 1024, 1024)
