@@ -101,6 +101,8 @@ HOUSE = {
         "photographs",
         "guesses",
         "rows",
+        "open_codes",
+        "crowd",
         "ablation",
     ),
     "figures": (

@@ -118,10 +118,14 @@ class RingMapper(LearnedCipher):
 
         In float64, so that a round trip differs by the rounding of ``ws`` only.
         """
+        return self.turn(ws, code.double() @ self.angles.double())
+
+    def turn(self, ws: Tensor, angles: Tensor) -> Tensor:
+        """What turning the planes by angles (B, planes) adds to the edited rows."""
         planes = self.directions.double()
         t = self.coordinates(ws[:, list(self.layers)])
         x, y = t.unflatten(-1, self.centre.shape).unbind(-1)
-        turn = (code.double() @ self.angles.double())[:, None]
+        turn = angles[:, None]
         # cos - 1, so that the zero code changes no bit
         sine, less_cosine = turn.sin(), -2 * (turn / 2).sin().square()
         step = torch.stack(

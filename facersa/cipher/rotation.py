@@ -182,16 +182,24 @@ class RotationCipher(nn.Module):
                 f"expected one code or one for each of {len(ws)} faces, "
                 f"got {len(code)}."
             )
-        rows = list(self.layers)
-        z = (ws[:, [*rows, self.context]].double() - self.mean) @ self.whitener
+        return self.turn(ws, angles)
+
+    def coordinates(self, ws: Tensor) -> Tensor:
+        """Where edited rows lie about their centres: (B, rows, planes, 2), float64."""
+        rows = [*self.layers, self.context]
+        z = (ws[:, rows].double() - self.mean) @ self.whitener
         # c = -kappa * z(context), so z - c = z + kappa * z(context)
-        from_centre = z[:, :-1] + self.kappa * z[:, -1:]
-        x, y = from_centre[..., 0::2], from_centre[..., 1::2]
+        return (z[:, :-1] + self.kappa * z[:, -1:]).unflatten(-1, (-1, 2))
+
+    def turn(self, ws: Tensor, angles: Tensor) -> Tensor:
+        """Turn the edited rows of ``ws`` by angles (B or 1, rows, planes)."""
+        x, y = self.coordinates(ws).unbind(-1)
         sine, less_cosine = angles.sin(), -2 * (angles / 2).sin().square()
         # Only the change is computed, so that the zero code changes no bit.
         moved = torch.stack(
             [less_cosine * x - sine * y, sine * x + less_cosine * y], dim=-1
         )
+        rows = list(self.layers)
         delta = moved.flatten(-2) @ self.colourer
         edited = (ws[:, rows].double() + delta).to(ws.dtype)
         return ws.index_copy(1, torch.tensor(rows, device=ws.device), edited)

@@ -106,7 +106,11 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     ),
     "photo": ("FILE", "a photograph, in place of generated people; repeatable"),
     "n": ("N", "number of generated people"),
-    "attack n": ("N", "number of generated people  [default: 200, rows: 70]"),
+    "attack n": (
+        "N",
+        "number of generated people  [default: guesses 200, rows 70, codes 4, "
+        "pictures 500]",
+    ),
     "attack steps": (
         "N",
         "most steps of each inversion; 0: the encoder's guess; 60 take a minute",
@@ -122,10 +126,14 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "attack stratum": (
         None,
         "generated people: one w in all rows, or rows of two people; repeatable  "
-        "[default: both, guesses: W]",
+        "[default: rows both, others W]",
     ),
     "guesses": ("N", "wrong passwords for each person"),
-    "codes": ("DIR", "folder that keeps inversions: a stopped run goes on from there"),
+    "codes": (
+        "DIR",
+        "folder that keeps what takes long, inversions or the judges' numbers: a "
+        "stopped run goes on from there",
+    ),
     "people": ("N", "number of generated people"),
     "psi": ("X", "truncation of generated people: 0.7, 0.85 or 1"),
     "stratum": (None, "generated people: one w in all rows, or rows of two people"),

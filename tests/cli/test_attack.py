@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from facersa.evaluation import open_codes
 from facersa.evaluation.guesses import FALSE
 from facersa.evaluation.results import value
 
@@ -18,9 +19,11 @@ Capture = pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rows", "--guesses", 9], "makes no guesses; leave out --guesses"),
-        (["guesses", "--layers", "3-8"], "changes no rows; leave out --layers"),
-        (["force"], "'force' is not one of 'guesses', 'rows'"),
+        (["rows", "--guesses", 9], "attack rows needs less; leave out --guesses"),
+        (["guesses", "--layers", "3-8"], "needs less; leave out --layers"),
+        (["codes", "--stratum", "W", "--steps", 1], "out --steps, --stratum"),
+        (["pictures", "--layers", "3-8"], "needs less; leave out --layers"),
+        (["force"], "'force' is not one of 'guesses', 'rows', 'codes', 'pictures'"),
         (["rows", "--stratum", "X"], "'X' is not one of 'W', 'row-mixed'"),
         (["rows", "--json", "no/such/file.json"], "the folder no/such does not exist"),
     ],
@@ -64,3 +67,27 @@ def test_guesses_are_told_apart(tmp_path: Path, run: Run, photo: Path) -> None:
     assert all(len(curve) == len(FALSE) for curve in curves.values())
     assert value(result, "fitted: correlations too", "repainting", "auc").mean > 0.95
     assert (tmp_path / "both_W_psi0.85_seed0_steps0.safetensors").exists()
+
+
+def test_codes_in_clear_are_attacked(
+    tmp_path: Path, capsys: Capture, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the search through all passwords, which takes a minute."""
+    monkeypatch.setattr(open_codes, "MOST_BITS", 8)
+    path = tmp_path / "codes.json"
+    assert run("attack", "codes", "--n", 2, "--json", path, "--cipher", "steady") == 0
+    result = json.loads(path.read_text())
+    for name in ("steady, 16 bits", "steady, 128 bits"):
+        assert value(result, name, "known pair", "error").mean < 1e-5
+    assert "known pair" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_pictures_are_attacked(tmp_path: Path, capsys: Capture, run: Run) -> None:
+    path, how = tmp_path / "pictures.json", ("--n", 10, "--codes", tmp_path)
+    assert run("attack", "pictures", *how, "--json", path) == 0
+    result = json.loads(path.read_text())
+    assert result["gallery"] == 10 and (tmp_path / "crowd.safetensors").exists()
+    assert value(result, "find", "one picture", "rank1", "train").n == 10
+    assert value(result, "find", "mean of 16 pictures", "rank1", "heldout").n == 10
+    assert "learned inverse" in capsys.readouterr().out

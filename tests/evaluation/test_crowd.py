@@ -1,0 +1,107 @@
+"""Tests of the attacks on pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from facersa.cipher.catalogue import load_cipher
+from facersa.errors import CheckpointError, FaceRSAError
+from facersa.evaluation.crowd import (
+    PASSWORDS,
+    Crowd,
+    attack_pictures,
+    learned_inverse,
+    mean_direction,
+    paint_crowd,
+)
+from facersa.evaluation.results import value
+from facersa.generator.base import Generator
+from facersa.judges.panel import Panel
+
+
+def made_up(n: int = 60, known: float = 0.0) -> Crowd:
+    """A crowd of random embeddings; ``known`` of a person shows when encrypted."""
+    plain = {name: torch.randn(n, 16) for name in ("train", "heldout")}
+
+    def shown(people: int, pictures: int) -> dict[str, torch.Tensor]:
+        noise = torch.randn(people, pictures, 16)
+        return {judge: known * x[:people, None] + noise for judge, x in plain.items()}
+
+    return Crowd(plain, shown(n, 2), shown(min(n, 8), 16), torch.randn(2, n, 30))
+
+
+def test_a_mean_leaves_out_who_was_not_detected() -> None:
+    embeddings = torch.randn(3, 4, 8)
+    embeddings[0, 1] = torch.nan
+    mean = mean_direction(embeddings)
+    expected = F.normalize(embeddings[0, [0, 2, 3]], dim=1).mean(0)
+    torch.testing.assert_close(mean[0], expected)
+    assert mean.isfinite().all()
+
+
+def test_an_inverse_is_learned_where_there_is_one() -> None:
+    plain = torch.randn(100, 6)
+    mixed = plain @ torch.randn(6, 20) + 0.1 * torch.randn(100, 20)
+    cosine = F.cosine_similarity(learned_inverse(mixed, plain), plain)
+    assert cosine.mean() > 0.95
+    nothing = F.cosine_similarity(learned_inverse(torch.randn(100, 20), plain), plain)
+    assert nothing.mean().abs() < 0.25
+
+
+def test_who_shows_is_found_and_who_does_not_is_not() -> None:
+    cipher = load_cipher("rotation")
+    shows, hidden = (
+        attack_pictures(cipher, made_up(known=known)) for known in (3.0, 0.0)
+    )
+    for judge in ("train", "heldout"):
+        for attack in ("find", "link", "learned inverse"):
+            rank = value(shows, attack, "one picture", "rank1", judge)
+            assert rank.mean > 0.5 and rank.n == 60
+            assert value(hidden, attack, "one picture", "rank1", judge).mean < 0.2
+    assert shows["gallery"] == 60
+    assert 0.3 < value(hidden, "detect", "120 pictures", "accuracy").mean < 0.7
+
+
+def test_a_little_that_shows_adds_up() -> None:
+    result = attack_pictures(load_cipher("rotation"), made_up(known=0.5))
+    one = value(result, "find", "one picture", "rank1", "train").mean
+    assert value(result, "find", "mean of 16 pictures", "rank1", "train").mean > one
+
+
+def test_a_detector_learns_what_is_added() -> None:
+    crowd = made_up()
+    marked = crowd.features.clone()
+    marked[1, :, :5] += 2
+    result = attack_pictures(load_cipher("rotation"), replace(crowd, features=marked))
+    assert value(result, "detect", "120 pictures", "accuracy").mean > 0.9
+
+
+def test_too_small_a_crowd_is_refused() -> None:
+    with pytest.raises(FaceRSAError, match="10 people with a detected face, got 4"):
+        attack_pictures(load_cipher("rotation"), made_up(4))
+
+
+@pytest.mark.slow
+def test_a_crowd_is_painted_once(tmp_path: Path, generator: Generator) -> None:
+    cipher, panel, keep = load_cipher("steady"), Panel(), tmp_path / "crowd.safetensors"
+    how = {"n": 3, "averaged": 1, "keep": keep, "progress": False}
+    crowd = paint_crowd(cipher, generator, panel, **how)
+    assert crowd.plain["train"].shape == (3, 512)
+    assert crowd.encrypted["heldout"].shape == (3, 2, 128)
+    assert crowd.many["train"].shape == (1, PASSWORDS, 512)
+    assert torch.equal(crowd.many["train"][:, :2], crowd.encrypted["train"][:1])
+    same = F.cosine_similarity(crowd.plain["train"], crowd.encrypted["train"][:, 0])
+    assert same.max() < 0.9
+    before = keep.read_bytes()
+    again = paint_crowd(cipher, generator, panel, **how)
+    assert torch.equal(again.features, crowd.features) and keep.read_bytes() == before
+    with pytest.raises(CheckpointError, match="another crowd"):
+        paint_crowd(cipher, generator, panel, seed=1, **how)
+    keep.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="delete it"):
+        paint_crowd(cipher, generator, panel, **how)
