@@ -34,6 +34,9 @@ BESIDE_EYES = (-0.25, 1.25)
 # BlazeFace's score below which a face that dlib does not see may be none: real ones
 # that are large enough had .70 and more, a rock in a landscape .63.
 UNSURE = 0.68
+# What it alone sees narrower than this, in pixels, is no face that could be recognised,
+# and mostly none at all: in 50 photographs without near faces, windows and snow.
+SMALLEST = 24
 # Mean distance of dlib's eyes, nose and mouth from BlazeFace's, in boxes.
 MISPLACED = 0.2
 
@@ -115,7 +118,11 @@ def find_squares(
         twin = next((one for one in seen if _overlap(box, one.box) > SAME_BOX), None)
         boxes.append((box, twin))
     twins = [id(twin) for _, twin in boxes]
-    alone = [one for one in seen if id(one) not in twins]
+    alone = [
+        one
+        for one in seen
+        if id(one) not in twins and one.box[2] - one.box[0] >= SMALLEST
+    ]
     boxes += [(_dlib_box(one.box), one) for one in alone]
     unsure = [id(one) for one in alone if one.score < UNSURE]
     squares = [PhotoFace.of_square(quad) for quad in known]

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from facersa.cipher.catalogue import load_cipher
 from facersa.errors import CheckpointError, FaceRSAError
 from facersa.evaluation.crowd import (
-    PASSWORDS,
     Crowd,
     attack_pictures,
     learned_inverse,
@@ -87,13 +86,16 @@ def test_too_small_a_crowd_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_a_crowd_is_painted_once(tmp_path: Path, generator: Generator) -> None:
+def test_a_crowd_is_painted_once(
+    tmp_path: Path, generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facersa.evaluation.crowd.PASSWORDS", 3)
     cipher, panel, keep = load_cipher("steady"), Panel(), tmp_path / "crowd.safetensors"
     how = {"n": 3, "averaged": 1, "keep": keep, "progress": False}
     crowd = paint_crowd(cipher, generator, panel, **how)
     assert crowd.plain["train"].shape == (3, 512)
     assert crowd.encrypted["heldout"].shape == (3, 2, 128)
-    assert crowd.many["train"].shape == (1, PASSWORDS, 512)
+    assert crowd.many["train"].shape == (1, 3, 512)
     assert torch.equal(crowd.many["train"][:, :2], crowd.encrypted["train"][:1])
     same = F.cosine_similarity(crowd.plain["train"], crowd.encrypted["train"][:, 0])
     assert same.max() < 0.9

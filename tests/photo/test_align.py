@@ -168,7 +168,7 @@ def test_what_only_the_second_detector_sees_counts_too(
     astronaut: Tensor, aligned: Aligned, faces: HeldOutFaces
 ) -> None:
     """The face beside a patch of sky: smaller than what is encrypted."""
-    quad = aligned.quad * 0.2 + [400.0, 10.0]
+    quad = aligned.quad * 0.3 + [400.0, 10.0]
     second: Any = Pretended(seen(aligned.quad), seen(quad))
     first, other = find_squares(astronaut, faces, (), second)
     assert not first.obstacle and "pixels wide" in other.obstacle
@@ -177,6 +177,17 @@ def test_what_only_the_second_detector_sees_counts_too(
     covered = quad + [0.0, 3.0]
     (kept, known) = find_squares(astronaut, faces, [covered], second)
     assert np.array_equal(known.quad, covered) and not known.obstacle
+
+
+def test_what_is_too_small_to_recognise_anybody_is_no_face(
+    astronaut: Tensor, aligned: Aligned, faces: HeldOutFaces
+) -> None:
+    """In the sky above the astronaut, 26 and 20 pixels wide."""
+    wide = aligned.side * 0.63
+    for pixels, count in ((26, 2), (20, 1)):
+        quad = aligned.quad * (pixels / wide) + [400.0, 10.0]
+        second: Any = Pretended(seen(aligned.quad), seen(quad))
+        assert len(find_squares(astronaut, faces, (), second)) == count
 
 
 @pytest.mark.parametrize(("score", "obstacle"), [(0.63, "no face"), (0.7, "")])
