@@ -40,6 +40,7 @@ from facersa.painting import (
 )
 from facersa.photo.align import PhotoFace, choose, find_squares
 from facersa.photo.blazeface import BlazeFace, load_blazeface
+from facersa.photo.detail import detail_of, read_detail
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
 from facersa.photo.images import to_levels
 from facersa.photo.paste import paste
@@ -255,6 +256,7 @@ class FaceRSA:
         paint: Part = "face",
         in_pixels: bool = True,
         same_look: bool = True,
+        detail: bool = True,
         beside: EncryptedPicture | None = None,
     ) -> Encrypted:
         """Edit the face and seal the picture.
@@ -275,6 +277,9 @@ class FaceRSA:
                 code already; ``Encrypted.in_pixels`` tells.
             same_look: prefer people of the photograph's apparent gender and age, where
                 passwords are typed; see ``README``.
+            detail: also hide the photograph's own face in the chunk, so that decryption
+                brings back that and not the inversion. Only beside a hidden code, and
+                where an oval is painted.
             beside: an encrypted picture of the same photograph, to which this face
                 is added. The others in it stay as they are.
 
@@ -303,6 +308,7 @@ class FaceRSA:
             aligned = replace(aligned, oval=reachable(aligned.oval, own))
         chosen = same_look and secrets.texts  # raw codes leave no choice
         look = self.look.look(inversion.aligned.image) if chosen else None
+        kept = detail and mode != "none" and not crop and bool(aligned.oval)
         fit = Fit(() if crop else aligned.oval, look)
         salt, password = self._salted(secrets, cipher, ws, fit)
         edited = cipher(ws, password.code)
@@ -322,6 +328,7 @@ class FaceRSA:
                 prior=prior,
                 statistics=self.statistics,
                 nonce=NONCE if in_pixels else None,
+                detail=detail_of(aligned) if kept else b"",
             )
         photo = picture.photo
         face, fitted = self.painter.paint(edited, photo, None if crop else aligned)
@@ -369,6 +376,7 @@ class FaceRSA:
         *,
         face: int | None = None,
         from_pixels: bool = False,
+        detail: bool = True,
     ) -> Encrypted:
         """Undo typed passwords and add raw codes to what the file holds.
 
@@ -384,6 +392,8 @@ class FaceRSA:
                 tried on a face it was not meant for: a wrong password never shows.
             from_pixels: with a file: read the code in the pixels and no chunk, so
                 the file may be a JPEG or a PNG that other programs have written.
+            detail: bring back the photograph's own face where the file has it; without,
+                the face that the code paints.
 
         Raises:
             SealedError: not one of our files, damaged, or without a code; several
@@ -402,19 +412,30 @@ class FaceRSA:
             decrypt=True,
             scheme=sealed.scheme,
         )
+        kept = None
         if sealed.mode == "open":
             before = sealed.code()
             ws = cipher(before, password.code)
         else:
-            person, used = sealed.person(password, statistics=self.statistics)
+            person, used, own = sealed.reveal(password, statistics=self.statistics)
             before = cipher(person, used.code)
             ws = cipher(person, (used + password).code)
-        return self._repaint(picture, index, before, ws)
+            if detail and own and (used + password).is_zero:
+                kept = read_detail(own)
+        return self._repaint(picture, index, before, ws, kept)
 
     def _repaint(
-        self, picture: EncryptedPicture, index: int, before: Tensor, ws: Tensor
+        self,
+        picture: EncryptedPicture,
+        index: int,
+        before: Tensor,
+        ws: Tensor,
+        detail: Tensor | None = None,
     ) -> Encrypted:
-        """Paint ``ws`` over ``before``, and write the file without or with its code."""
+        """Paint ``ws`` over ``before``, and write the file without or with its code.
+
+        ``detail`` (1, 3, S, S) is the photograph's own face, which takes its place.
+        """
         faces = list(picture.faces)
         sealed, photo = faces.pop(index), picture.photo
         where = place(sealed)
@@ -422,7 +443,7 @@ class FaceRSA:
             # The mark has no room for the places of neighbours.
             where = where.beside([near.quad for near in self.find_faces(photo)])
         last = sealed.mode != "open"
-        if last and where and where.oval:
+        if last and detail is None and where and where.oval:
             face = self.painter.small(ws)
             if moved(face, where.oval, self.faces) > SAME_POSE:
                 where = replace(where, oval=())  # the whole head is painted
@@ -430,7 +451,8 @@ class FaceRSA:
         image = face
         if where is not None:
             _, shown = self.painter.paint(before, photo, where)
-            image = paste(photo, fitted, where, replaces=shown)
+            new = fitted if detail is None else detail
+            image = paste(photo, new, where, replaces=shown)
         if sealed.mode == "open":
             notes: dict[str, Any] = {
                 "params": sealed.params,

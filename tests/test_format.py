@@ -115,6 +115,11 @@ def test_a_chunk_holds_this_code(vector: dict[str, Any]) -> None:
     assert statistics.fingerprint() == VECTORS["statistics"]["fingerprint"]
     code = sealed.code(password_of(vector, sealed), statistics=statistics)[0]
     torch.testing.assert_close(code, torch.tensor(vector["code"]), atol=1e-5, rtol=0)
+    if "detail" in vector:
+        password = password_of(vector, sealed)
+        assert password is not None
+        revealed = sealed.reveal(password, statistics=statistics)
+        assert revealed.detail.hex() == vector["detail"]
 
 
 @pytest.mark.parametrize("vector", VECTORS["wrong"], ids=lambda v: v["why"])

@@ -22,7 +22,7 @@ rows      read the code of an encrypted picture with the encoder and copy rows t
 codes     with an edited code in clear: undo it with one known pair of codes, and try
           all passwords of 16 bits
 pictures  with a gallery: find the person of an encrypted picture, link two pictures,
-          average many, learn the inverse, detect what was encrypted
+          average many, learn a metric, detect what was encrypted
 """
 NEEDED = {  # options that some attacks do not have
     "guesses": ("guesses", "codes", "photo", "steps", "psi", "stratum"),

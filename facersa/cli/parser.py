@@ -50,6 +50,11 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     ),
     "chunk": (None, "what the file carries, see below"),
     "no_pixels": (None, "no watermark: a picture without its chunk is then lost"),
+    "no_detail": (
+        None,
+        "leave out the photograph's own face, which the file else holds under the "
+        "password: decryption then shows the face that the generator paints",
+    ),
     "crop": (None, "write the face only, 1024 x 1024 pixels"),
     "paint": (
         None,

@@ -156,6 +156,7 @@ def encrypt(
     others: Literal["blur", "pixelate", "leave"] | None = None,
     chunk: Literal["ambiguous", "sealed", "open", "none", "honey"] = "ambiguous",
     no_pixels: bool = False,
+    no_detail: bool = False,
     crop: bool = False,
     paint: Literal["face", "head"] = "face",
     look: Literal["same", "any"] = "same",
@@ -214,7 +215,7 @@ def encrypt(
             picture.check_mark(len(numbers))
         how: dict[str, Any] = {"secrets": secrets, "in_pixels": in_pixels}
         how |= {"mode": chunk, "num_bits": bits, "crop": crop, "paint": paint}
-        how["same_look"] = look == "same"
+        how |= {"same_look": look == "same", "detail": not no_detail}
         rest = [] if crop else _rest(found, numbers, picture)
         _check_rest(found, rest, others)
         source = picture.photo
@@ -295,11 +296,12 @@ def _join(numbers: Sequence[int]) -> str:
 
 def _refuse_settings(photo: str, chunk: str) -> None:
     """An encrypted face keeps the settings it was encrypted with."""
-    settings = "bits steps keep_inversion cipher layers kappa crop paint look no_pixels"
+    settings = "bits steps keep_inversion cipher layers kappa crop paint look"
     refuse(
         f"{photo} is an encrypted picture and keeps its settings; encrypt the "
         "photograph anew to change them, or choose a further face with --face",
         *settings.split(),
+        *("no_pixels", "no_detail"),
         *(["chunk"] if chunk != "open" else []),
     )
 

@@ -37,6 +37,7 @@ TONES = (10, 41)  # individual typology angles between dark, medium and light sk
 # Rings around the rim of the painted oval, in its radii, in which colours are compared:
 # on the face, and below it on the neck.
 FACE_RING, NECK_RING = (0.6, 0.85), (1.1, 1.35)
+PAIRS = "photo~Ie", "photo~Ie,d", "photo~Ie,d with detail"
 SAME_PLACE = 0.25  # of a side: a detected face this near is the same
 
 
@@ -65,9 +66,10 @@ def on_photographs(
 
     Returns:
         A result, see ``results``. "property" is a group of faces: all, by yaw, by
-        width in pixels, by skin tone. "pair" is "photo~Ie" or "photo~Ie,d": the
-        photograph with the encrypted and with the decrypted picture, both cut where
-        the face is. Beside the usual figures there are:
+        width in pixels, by skin tone. "pair" is the photograph with the encrypted
+        picture, with the decrypted one as the code paints it, and with the one that has
+        the photograph's own face (``PAIRS``), cut where the face is. Beside the usual
+        figures there are:
 
         - "yaw": degrees by which the head turned;
         - "gender", "years": share of like apparent gender, years between apparent ages;
@@ -104,13 +106,17 @@ def on_photographs(
             )
             secrets = Secrets(texts=(f"photograph {number}, face {index}",))
             encrypted = engine.encrypt(inversion, secrets, same_look=same_look)
-            decrypted = engine.decrypt(encrypted.picture, secrets)
-            pictures = (photo, encrypted.picture.photo, decrypted.picture.photo)
+            painted, own = (
+                engine.decrypt(encrypted.picture, secrets, detail=detail)
+                for detail in (False, True)
+            )
+            files = encrypted, painted, own
+            pictures = [photo, *(file.picture.photo for file in files)]
             cut = [crop(p, face.quad, JUDGED_SIDE).image.float() for p in pictures]
-            plain, hidden, back = (panel.report(picture) for picture in cut)
+            plain, *reports = (panel.report(picture) for picture in cut)
             features.append((panel.features(cut[0]), panel.features(cut[1])))
             figures: dict[tuple[str, str, str | None], float] = {}
-            for pair, other in (("photo~Ie", hidden), ("photo~Ie,d", back)):
+            for pair, other in zip(PAIRS, reports, strict=True):
                 of_pair = panel.identity_figures(plain, other, "W", 1.0)
                 of_pair |= panel.attribute_figures(plain, other)
                 small = [resize(x.picture, 256) for x in (plain, other)]

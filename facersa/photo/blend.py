@@ -96,8 +96,8 @@ def harmonise(face: Tensor, photo: Tensor, aligned: Aligned) -> Tensor:
 
     unit = unit_grid(SIDE)
     away = ovalness(unit, aligned.oval)
-    inside, seen = (away < BEYOND).numpy(), _readable(unit, aligned).numpy()
-    readable = seen & ~inside
+    inside, seen = (away < BEYOND).numpy(), readable(unit, aligned).numpy()
+    around = seen & ~inside
     small = resize(face, SIDE).double().cpu()
     gap = (crop(photo, aligned.quad, SIDE).image.double() - small)[0].numpy()
     number = np.full((SIDE, SIDE), -1)
@@ -109,7 +109,7 @@ def harmonise(face: Tensor, photo: Tensor, aligned: Aligned) -> Tensor:
     for axis_, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
         beside, there = (
             np.roll(number, step, axis_)[inside],
-            np.roll(readable, step, axis_),
+            np.roll(around, step, axis_),
         )
         edge, link = there[inside], beside >= 0
         known[edge] += np.roll(gap, step, axis_ + 1)[:, inside].T[edge]
@@ -147,7 +147,7 @@ def soften(face: Tensor, photo: Tensor, aligned: Aligned) -> Tensor:
 
     side = max(16, min(round(aligned.side), SHARP_SIDE))
     unit = unit_grid(side)
-    middle = (ovalness(unit, aligned.oval) < MIDDLE) & _readable(unit, aligned)
+    middle = (ovalness(unit, aligned.oval) < MIDDLE) & readable(unit, aligned)
     if not middle.any():
         return face
     picture, painted = (
@@ -190,7 +190,7 @@ def _light(
     return (plane @ fitted).transpose(2, 0, 1) * fade
 
 
-def _readable(unit: Tensor, aligned: Aligned) -> Tensor:
+def readable(unit: Tensor, aligned: Aligned) -> Tensor:
     """Which places (..., 2) of the square are in the photo and no other face's."""
     pixels = unit @ torch.from_numpy(aligned.matrix[:, :2].T)
     pixels = pixels + torch.from_numpy(aligned.matrix[:, 2])

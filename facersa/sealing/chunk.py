@@ -20,6 +20,10 @@ anonymised, and by what.
 Whoever knows the photograph can invert it and so guess what an ambiguous chunk hides,
 and may then write another person in its place: no tag would tell.
 
+Beside a hidden code a chunk may carry the photograph's own face (``photo.detail``),
+under ChaCha20-Poly1305 and a key made of the same one: what the generator could not
+paint then comes back as well. Under a wrong password there is none, and no error.
+
 A picture of several encrypted faces has a chunk for each, with a salt of its own.
 
 The SHA-256 digest covers stored bytes only. It finds damage, not forgery.
@@ -27,6 +31,7 @@ The SHA-256 digest covers stored bytes only. It finds damage, not forgery.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -35,7 +40,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -55,7 +60,7 @@ from facersa.sealing.compact import CompactCode
 from facersa.sealing.prior import NormalPrior
 
 CHUNK = b"faRs"
-VERSION = SCHEME + 1  # written; older ones are read too, see FORMAT.md
+VERSION = 4  # of a chunk with detail; others and older ones: SCHEME + 1, see FORMAT.md
 MODE_BYTES = {"open": 1, "ambiguous": 2, "sealed": 3}
 HEAD = struct.Struct(">BBHHI")  # version, mode, rows, size of a row, JSON length
 NONCE_BYTES = 12
@@ -63,6 +68,7 @@ DIGEST_BYTES = 32
 TAG_BYTES = 16  # of ChaCha20-Poly1305
 MAX_ROWS, MAX_SIZE, MAX_JSON = 64, 4096, 2**16
 MAX_NUMBER = 1e12  # in JSON
+MAX_DETAIL = 2**20  # bytes
 MAX_FACES = 64  # encrypted in one picture
 # All that stored JSON of the wrong form can raise.
 _SENSELESS = (
@@ -78,12 +84,21 @@ Hidden = Literal["ambiguous", "sealed"]
 _DAMAGED = "the code in this file is damaged ({}); get an intact copy of the file."
 
 
+class Revealed(NamedTuple):
+    """What a password finds in a file: see ``Sealed.reveal``."""
+
+    ws: Tensor
+    password: Password
+    detail: bytes
+
+
 @dataclass(frozen=True)
 class Sealed:
     """What an encrypted picture carries; ``code`` decodes it.
 
     params and geometry are JSON-able; a file turns their tuples into lists.
     ``shape`` is (rows, D) of the code, ``scheme`` that of ``Password.from_text``.
+    ``detail`` is encrypted, or empty.
     """
 
     mode: str
@@ -96,6 +111,7 @@ class Sealed:
     prior: Prior | None = None
     fingerprint: str | None = None
     scheme: int = SCHEME
+    detail: bytes = field(default=b"", repr=False)
 
     def code(
         self,
@@ -132,10 +148,19 @@ class Sealed:
     def person(
         self, password: Password, *, statistics: WStatistics | None = None
     ) -> tuple[Tensor, Password]:
-        """The code in a file that is not open, and the password it was made with.
+        """The first two of ``reveal``: the code, and the password of the file."""
+        return self.reveal(password, statistics=statistics)[:2]
 
-        That password is ``password`` or its inverse: one bit, hidden like the
-        rest, says which. Under a wrong password the bit is a toss of a coin.
+    def reveal(
+        self, password: Password, *, statistics: WStatistics | None = None
+    ) -> Revealed:
+        """What is hidden in a file that is not open.
+
+        Returns:
+            The code (1, rows, D), the password it was made with, and the detail. That
+            password is ``password`` or its inverse: one bit, hidden like the rest, says
+            which. Under a wrong password the bit is a toss of a coin, and the detail
+            is empty.
 
         Raises:
             PasswordError: the password has another length than the file's, or is a
@@ -171,7 +196,13 @@ class Sealed:
                 ) from error
         ws, side = self.prior.from_bytes(plain, stats)
         same = side == password.is_canonical
-        return ws[None], password if same else password.inverse
+        detail = b""
+        if self.detail:
+            with contextlib.suppress(InvalidTag):
+                detail = _detail_cipher(key).decrypt(
+                    self.nonce, self.detail, _associated(self)
+                )
+        return Revealed(ws[None], password if same else password.inverse, detail)
 
 
 def conceal(
@@ -185,6 +216,7 @@ def conceal(
     prior: Prior | None = None,
     statistics: WStatistics | None = None,
     nonce: bytes | None = None,
+    detail: bytes = b"",
 ) -> Sealed:
     """Hide a code under a password.
 
@@ -202,10 +234,12 @@ def conceal(
         statistics: of w; those in the package where none are given.
         nonce: 12 bytes, which must never serve twice with one salt and password;
             random where none are given.
+        detail: what else is hidden, at most ``MAX_DETAIL`` bytes less ``TAG_BYTES``.
 
     Raises:
         PasswordError: passwords that cancel out.
-        ValueError: a bad shape, salt or nonce, or numbers that are not finite.
+        ValueError: too much detail, a bad shape, salt or nonce, or numbers that are
+            not finite.
     """
     if password.is_zero:
         raise PasswordError(
@@ -229,12 +263,18 @@ def conceal(
         nonce,
         prior,
         stats.fingerprint(),
+        detail=bytes(len(detail) + TAG_BYTES) if detail else b"",
     )
+    if len(sealed.detail) > MAX_DETAIL:
+        raise ValueError(f"at most {MAX_DETAIL - TAG_BYTES} bytes of detail fit in.")
+    known = _associated(sealed)
     if mode == "ambiguous":
         payload = _keystream(key, nonce, plain)
     else:
-        payload = ChaCha20Poly1305(key).encrypt(nonce, plain, _associated(sealed))
-    return replace(sealed, payload=payload)
+        payload = ChaCha20Poly1305(key).encrypt(nonce, plain, known)
+    if detail:
+        detail = _detail_cipher(key).encrypt(nonce, detail, known)
+    return replace(sealed, payload=payload, detail=detail)
 
 
 def lay_open(
@@ -265,16 +305,20 @@ def seal(image: Tensor, *sealed: Sealed) -> bytes:
 def pack(sealed: Sealed) -> bytes:
     """The chunk's bytes, for ``seal``: head, salt, nonce, JSON, payload, digest.
 
+    The payload is the code, and the detail after it.
+
     Raises:
         ValueError: values that JSON cannot hold.
     """
     text = _text(_notes(sealed))
-    body = _head(sealed, len(text)) + sealed.salt + sealed.nonce + text + sealed.payload
+    body = _head(sealed, len(text)) + sealed.salt + sealed.nonce + text
+    body += sealed.payload + sealed.detail
     return body + hashlib.sha256(body).digest()
 
 
 def _head(sealed: Sealed, length: int) -> bytes:
-    mode, version = MODE_BYTES[sealed.mode], sealed.scheme + 1
+    mode = MODE_BYTES[sealed.mode]
+    version = VERSION if sealed.detail else sealed.scheme + 1
     return HEAD.pack(version, mode, *sealed.shape, length)
 
 
@@ -282,6 +326,8 @@ def _notes(sealed: Sealed) -> dict[str, Any]:
     notes: dict[str, Any] = {"params": sealed.params, "geometry": sealed.geometry}
     if sealed.prior is not None:
         notes |= {"prior": sealed.prior.to_dict(), "statistics": sealed.fingerprint}
+    if sealed.detail:
+        notes["detail"] = len(sealed.detail)
     return notes
 
 
@@ -370,7 +416,7 @@ def unpack(body: bytes) -> Sealed:
     if len(stored) < start or hashlib.sha256(stored).digest() != digest:
         raise SealedError(_DAMAGED.format("its digest does not match"))
     version, mode, rows, size, length = HEAD.unpack_from(stored)
-    payload = stored[start + length :]
+    payload, detail = stored[start + length :], b""
     try:
         name = {byte: name for name, byte in MODE_BYTES.items()}[mode]
         if not (0 < rows <= MAX_ROWS and 0 < size <= MAX_SIZE and length <= MAX_JSON):
@@ -387,9 +433,14 @@ def unpack(body: bytes) -> Sealed:
             raise ValueError("squares")
         if name != "open":
             prior, fingerprint = _prior(notes["prior"]), str(notes["statistics"])
-            tag = TAG_BYTES if name == "sealed" else 0
-            if len(payload) != prior.payload_bytes(rows, size) + tag:
+            after = _detail_bytes(notes) if version == VERSION else 0
+            count = prior.payload_bytes(rows, size)
+            count += TAG_BYTES if name == "sealed" else 0
+            if len(payload) != count + after:
                 raise ValueError("length")
+            payload, detail = payload[:count], payload[count:]
+        elif version == VERSION:
+            raise ValueError("detail")
     except _SENSELESS as error:
         raise SealedError(_DAMAGED.format("its header makes no sense")) from error
     salt = stored[HEAD.size : HEAD.size + SALT_BYTES]
@@ -404,8 +455,16 @@ def unpack(body: bytes) -> Sealed:
         nonce,
         prior,
         fingerprint,
-        scheme=max(1, version - 1),
+        scheme=max(1, min(version - 1, SCHEME)),
+        detail=detail,
     )
+
+
+def _detail_bytes(notes: Mapping[str, Any]) -> int:
+    count = notes["detail"]
+    if type(count) is not int or not TAG_BYTES < count <= MAX_DETAIL:
+        raise ValueError("detail")
+    return count
 
 
 def _number(text: str) -> int | float:
@@ -426,6 +485,12 @@ def _prior(stored: Mapping[str, Any]) -> Prior:
     if (table := CompactCode.load()).fingerprint() != stored["compact"]:
         raise ValueError("another table of bits")
     return table
+
+
+def _detail_cipher(key: bytes) -> ChaCha20Poly1305:
+    """What encrypts the detail, under a key made of the code's key."""
+    own = hashlib.shake_256(b"facersa detail v1\0" + key).digest(32)
+    return ChaCha20Poly1305(own)
 
 
 def _keystream(key: bytes, nonce: bytes, data: bytes) -> bytes:

@@ -93,4 +93,4 @@ def test_pictures_are_attacked(
     assert result["gallery"] == 10 and (tmp_path / "crowd.safetensors").exists()
     assert value(result, "find", "one picture", "rank1", "train").n == 10
     assert value(result, "find", "mean of 2 pictures", "rank1", "heldout").n == 10
-    assert "learned inverse" in capsys.readouterr().out
+    assert "learned metric" in capsys.readouterr().out

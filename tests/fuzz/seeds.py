@@ -22,7 +22,7 @@ from tiny_checkpoints import stylegan2_tensors
 
 from facersa.judges.calibration import load_calibrations, save_calibrations
 from facersa.photo.images import decode_image, png_bytes, read_png_chunks
-from facersa.sealing.chunk import CHUNK, HEAD
+from facersa.sealing.chunk import CHUNK, HEAD, VERSION
 from facersa.sealing.pixels import _corrected
 from facersa.sealing.watermark import STEPS, read
 from facersa.training.loop import TrainConfig, _identity
@@ -90,6 +90,8 @@ def chunks() -> dict[str, bytes]:
                 head = struct.pack(">BBBHBB", version, mode, rows, small, 0, 0)
                 parts.append(head + body[start : start + length])
         files[path.stem] = b"\xff\xff".join(parts)
+    text = files["ring"][7:].replace(b"{", b'{"detail":40,', 1)
+    files["detail"] = bytes([VERSION]) + files["ring"][1:7] + text
     return files
 
 

@@ -55,6 +55,7 @@ from facersa.inversion.e4e import holds_e4e, load_e4e
 from facersa.judges import bisenet
 from facersa.judges.calibration import load_calibrations
 from facersa.photo import images
+from facersa.photo.detail import read_detail
 from facersa.photo.images import PNG_SIGNATURE
 from facersa.sealing import prior
 from facersa.sealing.chunk import CHUNK, HEAD, Sealed, unseal_all
@@ -146,7 +147,7 @@ def png_chunk(body: bytes) -> bytes:
 
 
 def picture(data: bytes) -> None:
-    """A picture file; a PNG also with its checksums put right."""
+    """A picture file, or a face beside a code; a PNG also with right checksums."""
     start, out = len(PNG_SIGNATURE), data[: len(PNG_SIGNATURE)]
     while data.startswith(PNG_SIGNATURE) and start + 12 <= len(data):
         end = start + 8 + int.from_bytes(data[start : start + 4], "big")
@@ -156,6 +157,8 @@ def picture(data: bytes) -> None:
         for content in {data, out + data[start:]}:
             with contextlib.suppress(FaceRSAError):
                 use(EncryptedPicture.read(content))
+        with contextlib.suppress(FaceRSAError):
+            read_detail(data)
 
 
 def chunk(data: bytes) -> None:
@@ -165,6 +168,8 @@ def chunk(data: bytes) -> None:
         head, (text, _, given) = part[:7].ljust(7, b"\0"), part[7:].partition(b"\0")
         version, mode, rows, size, length, same = struct.unpack(">BBBHBB", head)
         payload = bytes(COMPACT_BYTES if b"compact" in text else 2 * rows * size + 1)
+        if b'"detail":40' in text:
+            payload += bytes(40)
         if mode == 1:
             payload = zlib.compress(bytes(4 * rows * size))
         salt = hashlib.sha256(str(0 if same else number).encode()).digest()

@@ -21,6 +21,8 @@ from facersa.photo.images import png_bytes, read_png_chunks
 from facersa.sealing.chunk import (
     CHUNK,
     HEAD,
+    MAX_DETAIL,
+    VERSION,
     Sealed,
     conceal,
     lay_open,
@@ -70,6 +72,11 @@ def sealed_file(mode: str, **change: Any) -> bytes:
 def packed(mode: str = "ambiguous", **change: Any) -> bytes:
     nonce = {} if mode == "open" else {"nonce": bytes(12)}
     return pack(made(mode, **(nonce | change)))
+
+
+def resealed(body: bytes) -> bytes:
+    """A chunk whose digest was put right again."""
+    return body[:-32] + hashlib.sha256(body[:-32]).digest()
 
 
 def forged(body: bytes, **change: Any) -> bytes:
@@ -186,6 +193,59 @@ def test_a_sealed_code_opens_for_its_pair_only() -> None:
     for wrong in (E.flip(0), E.flip(127), Password.random(128, seed=1)):
         with pytest.raises(PasswordError, match="password is wrong"):
             found.code(wrong)
+
+
+DETAIL = bytes(range(256))
+
+
+@pytest.mark.parametrize("mode", ["ambiguous", "sealed"])
+def test_detail_comes_back_under_the_password_alone(mode: str) -> None:
+    found = unseal(sealed_file(mode, detail=DETAIL))
+    assert found.mode == mode and DETAIL not in pack(found)
+    for password in (E, E.inverse):
+        ws, used, detail = found.reveal(password)
+        assert (detail, used) == (DETAIL, E)
+        assert torch.equal(found.person(password)[0], ws)
+    assert pack(found)[0] == VERSION and packed(mode)[0] == VERSION - 1
+    assert unseal(sealed_file(mode)).reveal(E).detail == b""
+    if mode == "ambiguous":
+        ws, _, detail = found.reveal(E.flip(3))
+        assert detail == b"" and ws.isfinite().all()
+
+
+def test_changed_or_exchanged_detail_is_left_out_and_the_code_stays() -> None:
+    one, other = (
+        made("ambiguous", detail=DETAIL, salt=bytes([k]) * 16) for k in (1, 2)
+    )
+    changed = bytes([one.detail[0] ^ 1]) + one.detail[1:]
+    elsewhere = one.geometry | {"oval": [1] * 6}
+    for bad in (
+        replace(one, detail=changed),
+        replace(one, detail=other.detail),
+        replace(one, geometry=elsewhere),
+    ):
+        revealed = unpack(pack(bad)).reveal(E)
+        assert revealed.detail == b"" and torch.equal(revealed.ws, one.reveal(E).ws)
+    beside = one.geometry | {"others": [[[0, 0], [0, 1], [1, 1], [1, 0]]]}
+    assert unpack(pack(replace(one, geometry=beside))).reveal(E).detail == DETAIL
+
+
+def test_detail_of_a_senseless_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="bytes of detail"):
+        made("ambiguous", detail=bytes(MAX_DETAIL))
+    body = packed(detail=DETAIL)
+    for old, new in (
+        (b'"detail":272', b'"detail":271'),
+        (b'"detail":272', b'"detail":1e2'),
+        (b'"detail":272', b'"detall":272'),
+    ):
+        assert old in body
+        with pytest.raises(SealedError, match="makes no sense"):
+            unpack(resealed(body.replace(old, new)))
+    opened = bytearray(packed("open"))
+    opened[0] = VERSION
+    with pytest.raises(SealedError, match="makes no sense"):
+        unpack(resealed(bytes(opened)))
 
 
 def test_a_forged_sealed_code_is_refused_and_an_ambiguous_one_is_not() -> None:
@@ -342,7 +402,7 @@ def test_an_open_payload_that_is_no_code() -> None:
 
 
 def test_a_newer_format_says_to_upgrade() -> None:
-    body = b"\x04" + packed()[1:-32]
+    body = b"\x05" + packed()[1:-32]
     with pytest.raises(SealedError, match="upgrade"):
         unpack(body + hashlib.sha256(body).digest())
 
