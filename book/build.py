@@ -368,7 +368,8 @@ def clean(notebook: Any, name: str) -> None:
             cell.source = "\n".join([cell.source, *changes])
     wrong = []
     for cell in notebook.cells:
-        if cell.cell_type != "code":
+        if cell.cell_type != "code":  # a page lies in the book's own folder
+            cell.source = cell.source.replace("](../book/", "](../")
             continue
         if "hide-cell" in tags(cell):
             cell.metadata["mystnb"] = dict(SOLUTION)

@@ -247,6 +247,18 @@ def test_cleaning_takes_traces_and_bare_widgets_off() -> None:
     assert set(left.data) == {"text/plain", "text/html"}
 
 
+def test_links_to_the_pages_of_the_book_work_in_jupyter_and_in_the_book() -> None:
+    """No link of a chapter is one that only Sphinx understands."""
+    notebook = executed(new_markdown_cell("# One\n\n[Notation](../book/notation.md)"))
+    build.clean(notebook, "one")
+    assert "[Notation](../notation.md)" in notebook.cells[0].source
+    for path in NOTEBOOKS:
+        prose = [c.source for c in nbformat.read(path, 4).cells]
+        assert "{doc}" not in "\n".join(prose), path.stem
+        for target in re.findall(r"\]\(([\w./]+\.(?:ipynb|md))\)", "\n".join(prose)):
+            assert (path.parent / target).exists(), (path.stem, target)
+
+
 def test_cleaning_drops_the_injected_cell_and_shows_its_values() -> None:
     notebook = executed(
         new_code_cell("seed = 0  # of it all", metadata={"tags": ["parameters"]}),

@@ -42,6 +42,7 @@ HOUSE = {
         "blend",
         "paste",
         "align",
+        "detail",
         "hide",
         "background",
     ),

@@ -98,13 +98,35 @@ def test_the_decrypted_file_is_the_photograph_with_the_inversion_in_it(
 ) -> None:
     expected = paste(inversion.photo, matched, inversion.aligned)
     encrypted = engine.encrypt(inversion, A, mode=mode)
-    back = decode_image(engine.decrypt(encrypted.data, A).data)
+    back = decode_image(engine.decrypt(encrypted.data, A, detail=False).data)
     assert psnr(back, expected).item() > 44
     quad = inversion.aligned.quad
     (left, top), (right, bottom) = quad.min(0).astype(int), quad.max(0).astype(int)
     box = (..., slice(top, bottom), slice(left, right))
     # The mark in the encrypted picture stays; with other salts this was 45.6 to 49.
     assert psnr(back[box], expected[box]).item() > 43
+
+
+@pytest.mark.parametrize("mode", ["ambiguous", "sealed"])
+def test_the_photographs_own_face_comes_back(
+    engine: FaceRSA, inversion: Inversion, mode: Chunk
+) -> None:
+    photo, quad = to_float(inversion.photo), inversion.aligned.quad
+    (left, top), (right, bottom) = quad.min(0).astype(int), quad.max(0).astype(int)
+    box = (..., slice(top, bottom), slice(left, right))
+    encrypted = engine.encrypt(inversion, BOTH, mode=mode, in_pixels=False)
+    back, painted = (
+        engine.decrypt(encrypted.data, BOTH, detail=own) for own in (True, False)
+    )
+    assert psnr(back.image[box], photo[box]).item() > 40
+    assert psnr(painted.image[box], photo[box]).item() < 35
+    assert torch.equal(back.face, painted.face)  # what the code paints
+    without = engine.encrypt(inversion, BOTH, mode=mode, detail=False, in_pixels=False)
+    assert len(without.data) < len(encrypted.data) and not unseal(without.data).detail
+    if mode == "ambiguous":
+        (sealed,) = encrypted.picture.faces
+        wrong = Secrets(("apple",)).password(salt=sealed.salt, num_bits=128)
+        assert sealed.reveal(wrong).detail == b""
 
 
 @pytest.mark.parametrize("mode", ["ambiguous", "open"])
@@ -273,7 +295,7 @@ def test_a_whole_photograph_comes_back_from_a_jpeg(
     engine: FaceRSA, inversion: Inversion, matched: torch.Tensor
 ) -> None:
     encrypted = engine.encrypt(inversion, A)
-    intact = engine.decrypt(encrypted.data, A)
+    intact = engine.decrypt(encrypted.data, A, detail=False)
     stripped = engine.decrypt(png_bytes(encrypted.image), A, from_pixels=True)
     assert psnr(stripped.image, intact.image).item() > 55
     changed = jpeg_bytes(encrypted.image, quality=75)
