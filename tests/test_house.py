@@ -112,6 +112,8 @@ HOUSE = {
         "baselines.learned",
         "baselines.teach",
         "baselines.catalogue",
+        "published",
+        "tables",
     ),
     "figures": (
         "sheets",
