@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,13 @@ def test_all_systems_are_listed_once_and_the_presets_grow() -> None:
     assert len(names) == len(set(names)) == 18
     sizes = [preset.n for preset in tables.PRESETS.values()]
     assert sizes == sorted(sizes)
+
+
+def test_the_tables_of_the_book_follow_from_their_rows() -> None:
+    file = Path(__file__).parents[2] / "book" / "results" / "tables_psi07.json"
+    stored = json.loads(file.read_text())
+    assert list(stored["systems"]) == system_names()
+    assert stored["settings"] == asdict(tables.PRESETS["cpu"]) | {"psi": tables.PSI}
+    for name, found in stored["systems"].items():
+        line = {prop: cell._asdict() for prop, cell in verdicts(found["rows"]).items()}
+        assert line == found["table_1"], name

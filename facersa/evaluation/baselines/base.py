@@ -36,7 +36,7 @@ class Facts:
     Attributes:
         name: of the system here.
         original: its authors, title and where it was published.
-        year: of that.
+        year: of that, or about when it became usual.
         cite: key in ``book/references.bib``.
         idea: one sentence, which both share.
         differs: aspect, the original, the system here.
@@ -96,8 +96,9 @@ def edit_whitened(
     """
     rows = tuple(layers)
     check_ws(ws, rows)
-    z = statistics.whiten(ws[:, list(rows)])
-    step = (change(z) - z) @ statistics.colourer()
+    stats = statistics.to(ws.device)
+    z = stats.whiten(ws[:, list(rows)])
+    step = (change(z) - z) @ stats.colourer()
     return add_rows(ws, rows, step)
 
 

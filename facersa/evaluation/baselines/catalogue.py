@@ -32,6 +32,10 @@ def _noise(epsilon: float) -> Entry:
     return Entry(lambda generator, rng: IdentityDPLike(epsilon, rng))
 
 
+def _learned(name: str) -> Entry:
+    return Entry(lambda generator, rng: load_baseline(name).to(generator.w_avg.device))
+
+
 BASELINES: Mapping[str, Entry] = {
     "mask": Entry(lambda generator, rng: Mask(), pictures=True),
     "pixelation": Entry(lambda generator, rng: Pixelation(), pictures=True),
@@ -39,11 +43,11 @@ BASELINES: Mapping[str, Entry] = {
     "blur": Entry(lambda generator, rng: Blur(), pictures=True),
     "DeepPrivacy-like": Entry(DeepPrivacyLike),
     "CIAGAN-like": Entry(lambda generator, rng: CiaganLike(generator)),
-    "FIT-like": Entry(lambda generator, rng: load_baseline("fit")),
+    "FIT-like": _learned("fit"),
     "Li-like": Entry(lambda generator, rng: LiLike()),
     "Cao-like": Entry(lambda generator, rng: CaoLike()),
     **{f"IdentityDP-like, eps {epsilon:g}": _noise(epsilon) for epsilon in EPSILONS},
-    "RiDDLE-like": Entry(lambda generator, rng: load_baseline("riddle")),
+    "RiDDLE-like": _learned("riddle"),
     "sign-flip-like": Entry(lambda generator, rng: SignFlipLike()),
 }
 

@@ -31,10 +31,10 @@ FIT = Facts(
     "One network takes a face and a password; the complement of the password undoes "
     "it, and a wrong one gives another face.",
     (
-        ("works on", "pictures of 128 x 128", "rows 5 to 8 of a code"),
+        ("works on", "pictures", "rows 5 to 8 of a code"),
         ("network", "a conditional GAN on pixels", "three modulated layers of 64"),
         ("losses", "one pair of passwords, its own weights", "L_single of this paper"),
-        ("training", "CASIA-WebFace, days", "generated people, minutes on one core"),
+        ("training", "photographs, a GPU", "generated people, minutes on one core"),
         ("form", "any function", "odd in the password, as the faithful mapper here"),
     ),
 )
@@ -48,7 +48,7 @@ RIDDLE = Facts(
     "brings them back.",
     (
         ("works on", "all 18 rows of StyleGAN2", "rows 5 to 8 of MobileStyleGAN"),
-        ("network", "transformer blocks of 512", "two transformer layers of 64"),
+        ("network", "larger transformer blocks", "two transformer layers of 64"),
         ("password", "a random latent code", "16 bits"),
         ("losses", "its own, many wrong passwords", "L_single of this paper"),
         ("training", "FFHQ inversions, a GPU", "generated people, minutes on one core"),

@@ -68,7 +68,7 @@ class IdentityDPLike:
                 ),
                 ("noise", "Laplace on each number", "the same, then a fixed radius"),
                 ("picture", "by a network from both vectors", "the edited code"),
-                ("ε", "of one number, .1 to 2", "of one number, 2 to 32"),
+                ("ε", "its authors' choice", "2, 8 and 32 for each number"),
             ),
         )
 
@@ -105,10 +105,10 @@ class LiLike:
         "li2021obfuscation",
         "Change the attributes by which a face is known, and leave the rest.",
         (
-            ("attributes", "chosen for each person among 40", "the same three for all"),
+            ("attributes", "chosen for each person", "the same three for all"),
             ("change", "a network that edits attributes", "shifts along directions"),
-            ("regions", "found by a network", "rows 3 to 10"),
-            ("aim", "people are misled, a recogniser is not", "both are measured"),
+            ("place", "regions of the picture, found by a network", "rows 3 to 10"),
+            ("aim", "by its title, identity is preserved", "judged like the others"),
         ),
     )
 
@@ -117,10 +117,11 @@ class LiLike:
         self.directions = kept_directions(KEPT)[:, POSES:]  # (512, 3), orthonormal
 
     def _shifted(self, z: Tensor) -> Tensor:
-        along = z.mean(1, keepdim=True) @ self.directions
-        side = torch.where(along < 0, -1.0, 1.0).double()
+        directions = self.directions.to(z)
+        along = z.mean(1, keepdim=True) @ directions
+        side = torch.where(along < 0, -1.0, 1.0).to(z)
         target = -side * along.abs().clamp_min(FAR)
-        return z + (target - along) @ self.directions.T
+        return z + (target - along) @ directions.T
 
     def __call__(self, ws: Tensor, code: Tensor) -> Tensor:
         """Shift the attributes; ``code`` is not looked at."""

@@ -93,7 +93,7 @@ class Mask:
 
     facts = Facts(
         "mask",
-        "The black bar over the eyes, older than photographs in newspapers",
+        "The censor bar of printed photographs; nobody's invention",
         1900,
         "mcpherson2016defeating",
         "Nothing of the face is left.",

@@ -62,7 +62,7 @@ class DeepPrivacyLike:
     def __call__(self, ws: Tensor, code: Tensor) -> Tensor:
         """Redraw the face; ``code`` is not looked at."""
         z = torch.randn(len(ws), self.generator.w_dim, generator=self.rng)
-        w = self.generator.truncate(self.generator.map(z), PSI)
+        w = self.generator.truncate(self.generator.map(z.to(self.generator.w_avg)), PSI)
         return replace_rows(ws, FACE_ROWS, self.generator.broadcast(w))
 
 
@@ -84,7 +84,7 @@ class CiaganLike:
         "The face is drawn anew, steered towards an identity from a list.",
         (
             ("what stays", "the picture around the face, landmarks", "10 rows"),
-            ("identities", "1,200 of CelebA, one-hot", "256 generated people"),
+            ("identities", "a list from CelebA, one-hot", "256 generated people"),
             ("new face", "a mixture with the identity", "rows 3 to 8 of that identity"),
             ("training", "CelebA", "none"),
         ),

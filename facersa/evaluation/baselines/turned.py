@@ -55,7 +55,7 @@ class CaoLike:
         self.statistics = WStatistics.load()
 
     def _turn(self, ws: Tensor, code: Tensor, angle: float) -> Tensor:
-        named = password_normals(code, ws, self.num_bits, ws.shape[-1])
+        named = password_normals(code, ws, self.num_bits, ws.shape[-1]).to(ws.device)
 
         def turn(z: Tensor) -> Tensor:
             vector = z.mean(1).double()
@@ -100,7 +100,7 @@ class SignFlipLike:
             ("latent", "of a diffusion model, from an inversion", "rows 3 to 8"),
             ("normal by", "the diffusion's own noise", "whitening"),
             ("back from", "a picture, also from JPEG", "the code"),
-            ("key", "a long random key", "16 bits, to compare with the paper"),
+            ("key", "a secret key", "16 bits, to compare with the paper"),
         ),
     )
 
@@ -111,7 +111,7 @@ class SignFlipLike:
         """Flip the signs."""
         data = password_bytes(code, ws, self.num_bits, ws.shape[-1])
         signs = 1.0 - 2.0 * torch.from_numpy((data & 1).astype("float64"))[:, None]
-        return edit_whitened(ws, FACE_ROWS, self.statistics, lambda z: z * signs)
+        return edit_whitened(ws, FACE_ROWS, self.statistics, lambda z: z * signs.to(z))
 
     def decrypt(self, ws: Tensor, code: Tensor) -> Tensor:
         """The same again."""
