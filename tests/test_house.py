@@ -113,6 +113,7 @@ HOUSE = {
         "baselines.teach",
         "baselines.catalogue",
         "published",
+        "verdicts",
         "tables",
     ),
     "figures": (

@@ -208,7 +208,8 @@ def run_tables(
         *settings.split(),
         *("n", "psi", "stratum", "look", "steps", "keep_inversion", "generator"),
     )
-    from facersa.evaluation.tables import PRESETS, measure_tables, table_1
+    from facersa.evaluation.tables import PRESETS, measure_tables
+    from facersa.evaluation.verdicts import table_1
     from facersa.generator.load import load_generator
 
     result = measure_tables(

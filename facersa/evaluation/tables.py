@@ -1,10 +1,7 @@
 """Tables 1 to 3 of the paper for every system: same generator, people and judges.
 
 Each system is measured on the same people: their pictures, what it makes of them, and,
-where it has passwords, what chains of these do. A tick of Table 1 is a test: for each
-property a threshold is written down here, and the unfavourable end of the 95 % interval
-has to keep it, for every judge of identity. The tests are separate. A system that
-changes nothing would pass (c), (f), (g) and (h), and fail (b).
+where it has passwords, what chains of these do. ``verdicts`` makes ticks of that.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +26,7 @@ from facersa.evaluation.attacks import classifier_accuracy
 from facersa.evaluation.baselines.catalogue import BASELINES, build_baseline
 from facersa.evaluation.properties import close, property_passwords
 from facersa.evaluation.results import Key, head, rows
+from facersa.evaluation.verdicts import DIFFERENT, SAME, verdicts
 from facersa.files import read_file, write_atomic
 from facersa.generator.base import Generator
 from facersa.generator.openvino import PREVIEW, Renderer
@@ -40,23 +38,6 @@ from facersa.photo.images import resize
 PSI = 0.7
 OURS = ("steady", "rotation", "ring", "faithful")
 PAPER_DB = 20 * math.log10(PAPER_PEAK)  # what the paper's convention of PSNR adds
-# Pairs of pictures by property, and whether two people should be seen in them.
-DIFFERENT: Mapping[str, tuple[str, ...]] = {
-    "b": ("I~Ie1",),
-    "d": ("I~Ie1d'", "Ie1~Ie1d'"),
-    "e": ("Ie1~Ie2",),
-}
-SAME: Mapping[str, tuple[str, ...]] = {
-    "c": ("I~Ie1d1",),
-    "f": ("Ie1~Ie1e2d2", "I~Ie1e2d2d1"),
-    "g": ("Ie2~Ie1e2d1", "I~Ie1e2d1d2"),
-    "h": ("Ie1e2~I(e1+e2)",),
-}
-# The thresholds of the ticks. Shares are those of people.
-DETECTED_AT_LEAST = 0.9  # (a): by each detector
-TOLD_APART_AT_MOST = 0.75  # (a): pictures that a classifier gets right; .5 is chance
-ACCEPTED_AT_MOST = 0.25  # (b), (d), (e): accepted as one person, by each judge
-ACCEPTED_AT_LEAST = 0.9  # (c), (f), (g), (h): likewise
 PIXELS = ("c", "f", "g", "h")  # where pictures should be equal
 
 
@@ -80,25 +61,6 @@ PRESETS: Mapping[str, TablesConfig] = {
     "cpu": TablesConfig(),
     "gpu": TablesConfig(200, 100),
 }
-
-
-class Verdict(NamedTuple):
-    """One cell of Table 1.
-
-    Attributes:
-        holds: whether the worst of its figures keeps the threshold; None where the
-            system has no such operation.
-        figure: the worst mean, with ``low`` and ``high``.
-        bound: the threshold.
-        of: pair, metric and judge of that figure.
-    """
-
-    holds: bool | None
-    figure: float | None = None
-    low: float | None = None
-    high: float | None = None
-    bound: float | None = None
-    of: str = ""
 
 
 class Own:
@@ -237,73 +199,6 @@ def _note(
                 figures["psnr_paper", None] = figures["psnr", None] + PAPER_DB
             for (metric, judge), figure in figures.items():
                 values[prop, pair, metric, judge].append(figure)
-
-
-def verdicts(entries: Sequence[Mapping[str, Any]]) -> dict[str, Verdict]:
-    """The line of Table 1 that a system's rows give: a verdict for (a) to (h).
-
-    A pair in which a face was not detected counts for nobody, so where fewer than half
-    of the people are left the property does not hold.
-    """
-    found: dict[str, list[Verdict]] = {prop: [] for prop in "abcdefgh"}
-    # Of these figures nobody is ever left out, so they know how many people there were.
-    asked = {
-        entry["property"]: entry["n"]
-        for entry in entries
-        if entry["metric"] in ("classifier_accuracy", "lpips")
-    }
-    for entry in entries:
-        prop, metric = entry["property"], entry["metric"]
-        if metric == "detected":
-            upper, bound = False, DETECTED_AT_LEAST
-        elif metric == "classifier_accuracy":
-            upper, bound = True, TOLD_APART_AT_MOST
-        elif metric == "same_person":
-            upper = prop in DIFFERENT
-            bound = ACCEPTED_AT_MOST if upper else ACCEPTED_AT_LEAST
-        else:
-            continue
-        mean, low, high = entry["mean"], entry["low"], entry["high"]
-        of = f"{entry['pair']} {metric}" + (
-            f" {entry['judge']}" if entry["judge"] else ""
-        )
-        holds = mean is not None and (high <= bound if upper else low >= bound)
-        if metric == "same_person" and entry["n"] < asked.get(prop, asked["a"]) / 2:
-            holds = False
-        found[prop].append(Verdict(holds, mean, low, high, bound, of))
-    line = {}
-    for prop, cells in found.items():
-        if not cells:
-            line[prop] = Verdict(None)
-            continue
-        line[prop] = min(cells, key=_margin)
-    return line
-
-
-def _margin(cell: Verdict) -> tuple[bool, float]:
-    """How far a cell keeps its threshold, the worst first."""
-    if cell.low is None or cell.high is None or cell.bound is None:
-        return False, -math.inf
-    upper = cell.bound in (ACCEPTED_AT_MOST, TOLD_APART_AT_MOST)
-    room = cell.bound - cell.high if upper else cell.low - cell.bound
-    return bool(cell.holds), room
-
-
-def table_1(result: Mapping[str, Any]) -> str:
-    """Table 1 as text: a line per system, a mark and the worst figure per property.
-
-    "+" is a tick, "-" none, and "." that the system has no such operation.
-    """
-    marks = {True: "+", False: "-", None: "."}
-    lines = [f"{'':<24}" + "".join(f"{f'({prop})':>9}" for prop in "abcdefgh")]
-    for name, system in result["systems"].items():
-        cells = []
-        for prop in "abcdefgh":
-            cell = Verdict(**system["table_1"][prop])
-            figure = "" if cell.figure is None else f"{cell.figure:.2f}"
-            cells.append(f"{marks[cell.holds]} {figure:<4}".rjust(9))
-        lines.append(f"{name:<24}" + "".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def measure_tables(

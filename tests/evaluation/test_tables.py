@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,13 @@ from facersa.evaluation.baselines.noised import LiLike
 from facersa.evaluation.baselines.turned import CaoLike, SignFlipLike
 from facersa.evaluation.results import value
 from facersa.evaluation.tables import (
-    DIFFERENT,
-    SAME,
     Own,
     TablesConfig,
     measure_tables,
     system_codes,
     system_names,
-    table_1,
-    verdicts,
 )
+from facersa.evaluation.verdicts import DIFFERENT, SAME, table_1
 from facersa.generator.base import Generator
 
 PASSWORDS = [Password.random(16, seed=k) for k in (1, 2, 3)]
@@ -66,34 +62,6 @@ def test_the_closed_forms_keep_those_that_they_promise(any_ws: Tensor) -> None:
 def test_what_cannot_be_undone_is_encrypted_only(any_ws: Tensor) -> None:
     codes = system_codes(LiLike(), any_ws[:1], PASSWORDS, chains=True)
     assert set(codes) == {"I", "Ie1", "Ie2"}
-
-
-def entry(prop: str, metric: str, low: float, high: float, n: int = 20) -> Any:
-    pair = {"b": "I~Ie1", "c": "I~Ie1d1", "f": "I~Ie1e2d2d1"}.get(prop, "I~Ie1")
-    mean = (low + high) / 2
-    row = (prop, pair, metric, "heldout", mean, low, high, n)
-    names = ["property", "pair", "metric", "judge", "mean", "low", "high", "n"]
-    return dict(zip(names, row, strict=True))
-
-
-def test_a_tick_needs_the_whole_interval_and_every_judge() -> None:
-    plain = [entry("a", "detected", 1, 1), entry("a", "classifier_accuracy", 0.4, 0.6)]
-    line = verdicts([*plain, entry("b", "same_person", 0.0, 0.2)])
-    assert line["a"].holds and line["b"].holds and line["c"].holds is None
-    wide = verdicts([*plain, entry("b", "same_person", 0.0, 0.3)])
-    assert wide["b"].holds is False
-    two = [entry("b", "same_person", 0.0, 0.1), entry("b", "same_person", 0.4, 0.9)]
-    assert verdicts([*plain, *two])["b"].high == 0.9
-    told = [plain[0], entry("a", "classifier_accuracy", 0.8, 1.0)]
-    assert verdicts(told)["a"].holds is False
-    assert verdicts([*plain, entry("c", "same_person", 0.95, 1)])["c"].holds
-    assert verdicts([*plain, entry("c", "same_person", 0.85, 1)])["c"].holds is False
-
-
-def test_where_few_faces_are_detected_nothing_holds() -> None:
-    plain = [entry("a", "detected", 1, 1), entry("a", "classifier_accuracy", 0.4, 0.6)]
-    few = verdicts([*plain, entry("b", "same_person", 0.0, 0.0, n=4)])
-    assert few["b"].holds is False
 
 
 def test_a_run_goes_on_and_never_mixes_settings(
@@ -134,13 +102,3 @@ def test_all_systems_are_listed_once_and_the_presets_grow() -> None:
     assert len(names) == len(set(names)) == 18
     sizes = [preset.n for preset in tables.PRESETS.values()]
     assert sizes == sorted(sizes)
-
-
-def test_the_tables_of_the_book_follow_from_their_rows() -> None:
-    file = Path(__file__).parents[2] / "book" / "results" / "tables_psi07.json"
-    stored = json.loads(file.read_text())
-    assert list(stored["systems"]) == system_names()
-    assert stored["settings"] == asdict(tables.PRESETS["cpu"]) | {"psi": tables.PSI}
-    for name, found in stored["systems"].items():
-        line = {prop: cell._asdict() for prop, cell in verdicts(found["rows"]).items()}
-        assert line == found["table_1"], name
