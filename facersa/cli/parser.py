@@ -149,6 +149,12 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "json": ("FILE", "also write the result as JSON"),
     "compare json": (None, "print JSON, without a verdict"),
     "preset": (None, "size of a new run; smoke is a test of a few steps"),
+    "tables": (
+        None,
+        "measure the paper's Tables 1 to 3 for this and all other systems instead; "
+        "half an hour. With --json, a stopped run goes on",
+    ),
+    "evaluate preset": (None, "how much --tables measures; smoke takes two minutes"),
     "device": (None, "where to train"),
     "judge": ("FILE", "a judge of codes of your own, for the faithful mapper"),
     "rounds": (

@@ -232,7 +232,23 @@ def _calibration(options: TrainOptions, folder: Path) -> Path:
     return output
 
 
-TASKS = {"head": _head, "encoder": _encoder, "judge": _judge, "mapper": _mapper}
+def _baselines(options: TrainOptions) -> tuple[Task, TrainConfig]:
+    from facersa.evaluation.baselines.teach import BaselineTask, baselines_preset
+    from facersa.generator.mobile_stylegan import load_mobile_stylegan
+    from facersa.training.distilled import load_judge
+
+    device, config = options.device, options.config(baselines_preset(options.preset))
+    judge = load_judge(options.judge, device)
+    return BaselineTask(judge, load_mobile_stylegan(device), seed=config.seed), config
+
+
+TASKS = {
+    "head": _head,
+    "encoder": _encoder,
+    "judge": _judge,
+    "mapper": _mapper,
+    "baselines": _baselines,
+}
 
 FITS: Mapping[str, Callable[[TrainOptions, Path], Path]] = {
     "rotation": _rotation,
@@ -250,6 +266,7 @@ def run_train(
         "encoder",
         "judge",
         "mapper",
+        "baselines",
         "rotation",
         "steady",
         "parser",
@@ -279,6 +296,7 @@ def run_train(
       encoder   the encoder of photographs
       judge     the judge of codes, from which the faithful mapper learns
       mapper    a trained cipher: --cipher ring (default), steered, faithful, assembled
+      baselines two other systems, to compare with, in three minutes
     or fitted, at once:
       rotation     the statistics of w that the rotation uses
       steady       the directions that the steady cipher keeps, in ten minutes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 from importlib import resources
 
 import pytest
@@ -72,8 +73,10 @@ def test_the_axis_of_the_pixel_norm(norm: str, dim: int, any_ws: Tensor) -> None
 
 def test_the_shipped_file_needs_plain_pytorch_only(any_ws: Tensor) -> None:
     """The paper's network in fifteen lines, from the file of weights alone."""
-    file = resources.files("facersa") / "weights/mapper_faithful.safetensors"
-    weights = {k: v.float() for k, v in load(file.read_bytes()).items()}
+    file = resources.files("facersa") / "weights/mapper_faithful.safetensors.xz"
+    weights = {
+        k: v.float() for k, v in load(lzma.decompress(file.read_bytes())).items()
+    }
 
     def linear(name: str, x: Tensor) -> Tensor:
         return F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])

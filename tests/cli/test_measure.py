@@ -180,3 +180,22 @@ def test_localise_checks_its_settings_before_the_work(
         assert run("localise", *options) == 1
         printed = capsys.readouterr().err
         assert hint in printed and len(printed.splitlines()) == 1
+
+
+def test_tables_take_settings_of_their_own_alone(
+    run: Run, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run("evaluate", "--tables", "--n", 3) != 0
+    assert "leave out --n" in capsys.readouterr().err
+    assert run("evaluate", "--preset", "smoke") != 0
+    assert "only --tables has presets" in capsys.readouterr().err
+
+
+def test_tables_are_written_and_printed(
+    run: Run, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facersa.evaluation.tables.system_names", lambda: ["mask"])
+    file = tmp_path / "tables.json"
+    assert run("evaluate", "--tables", "--preset", "smoke", "--json", file) == 0
+    assert list(json.loads(file.read_text())["systems"]) == ["mask"]
+    assert capsys.readouterr().out.splitlines()[1].startswith("mask")
