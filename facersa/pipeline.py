@@ -45,11 +45,11 @@ from facersa.photo.faces import HeldOutFaces, load_held_out_faces
 from facersa.photo.images import to_levels
 from facersa.photo.paste import paste
 from facersa.photo.square import Aligned, crop
-from facersa.sealing.chunk import Prior, Sealed, conceal, lay_open
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.picture import EncryptedPicture, mark_of, place
 from facersa.sealing.pixels import NONCE
 from facersa.sealing.prior import NormalPrior
+from facersa.sealing.sealed import Prior, Sealed, conceal, lay_open
 
 Chunk = Literal["ambiguous", "sealed", "open", "none"]
 Part = Literal["face", "head"]
@@ -264,7 +264,7 @@ class FaceRSA:
         Args:
             inversion: from ``invert``.
             secrets: typed passwords and raw codes; their sum is the code e.
-            mode: what the file carries; see ``sealing.chunk``. None is what the
+            mode: what the file carries; see ``sealing.sealed``. None is what the
                 pixels hold alone.
             num_bits: length of codes made from typed passwords.
             crop: keep only the aligned face, not the photograph.

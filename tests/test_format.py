@@ -21,8 +21,9 @@ from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics
 from facersa.photo.images import from_uint8, resize
 from facersa.pipeline import FaceRSA
-from facersa.sealing.chunk import Sealed, pack, unpack
+from facersa.sealing.chunk import pack, unpack
 from facersa.sealing.pixels import _pack_settings, _unpack_settings
+from facersa.sealing.sealed import Sealed
 
 DATA = Path(__file__).parent / "data"
 VECTORS: dict[str, Any] = json.loads((DATA / "vectors.json").read_text())

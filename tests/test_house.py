@@ -68,7 +68,15 @@ HOUSE = {
         "panel",
     ),
     "inversion": ("search", "trunk", "encoder", "e4e", "inverter", "kept"),
-    "sealing": ("prior", "compact", "chunk", "watermark", "pixels", "picture"),
+    "sealing": (
+        "prior",
+        "compact",
+        "sealed",
+        "chunk",
+        "watermark",
+        "pixels",
+        "picture",
+    ),
     "painting": (),
     "pipeline": (),
     "training": (

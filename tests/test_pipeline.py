@@ -35,10 +35,11 @@ from facersa.photo.images import (
 from facersa.photo.paste import paste
 from facersa.photo.square import units
 from facersa.pipeline import Chunk, FaceRSA, Inversion
-from facersa.sealing.chunk import lay_open, seal, unseal
+from facersa.sealing.chunk import seal, unseal
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.picture import carries_code
 from facersa.sealing.pixels import find
+from facersa.sealing.sealed import lay_open
 
 A, B = Secrets(("apple",)), Secrets(("banana",))
 BOTH = Secrets(("apple", "banana"))

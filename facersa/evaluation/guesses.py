@@ -30,9 +30,9 @@ from facersa.inversion.search import ProjectConfig
 from facersa.people import Stratum, people
 from facersa.photo.images import from_uint8, resize, to_uint8
 from facersa.pipeline import FaceRSA
-from facersa.sealing.chunk import Prior, conceal
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.prior import NormalPrior
+from facersa.sealing.sealed import Prior, conceal
 
 FOLDS = 5  # of people, one of which is tested by what was trained on the others
 TRAINED = 8  # wrong guesses of each person for training; all are for testing

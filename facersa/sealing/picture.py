@@ -22,8 +22,9 @@ from facersa.photo.align import PhotoFace, list_boxes
 from facersa.photo.faces import Box
 from facersa.photo.images import decode_photo, read_png_chunks, to_float, to_levels
 from facersa.photo.square import Aligned, same_face
-from facersa.sealing.chunk import CHUNK, MAX_FACES, Sealed, seal, unseal_all
+from facersa.sealing.chunk import CHUNK, MAX_FACES, seal, unseal_all
 from facersa.sealing.pixels import NONCE, find, write
+from facersa.sealing.sealed import Sealed
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from facersa.cipher.password import SALT_BYTES, SCHEME
 from facersa.errors import SealedError
 from facersa.generator.statistics import WStatistics
 from facersa.photo.images import decode_photo, jpeg_bytes, resize, to_float
-from facersa.sealing.chunk import Sealed
 from facersa.sealing.compact import CompactCode
+from facersa.sealing.sealed import Sealed
 from facersa.sealing.watermark import (
     CAPACITY,
     MIN_SIDE,

@@ -22,8 +22,9 @@ from tiny_checkpoints import stylegan2_tensors
 
 from facersa.judges.calibration import load_calibrations, save_calibrations
 from facersa.photo.images import decode_image, png_bytes, read_png_chunks
-from facersa.sealing.chunk import CHUNK, HEAD, VERSION
+from facersa.sealing.chunk import CHUNK
 from facersa.sealing.pixels import _corrected
+from facersa.sealing.sealed import HEAD, VERSION
 from facersa.sealing.watermark import STEPS, read
 from facersa.training.loop import TrainConfig, _identity
 

@@ -58,10 +58,11 @@ from facersa.photo import images
 from facersa.photo.detail import read_detail
 from facersa.photo.images import PNG_SIGNATURE
 from facersa.sealing import prior
-from facersa.sealing.chunk import CHUNK, HEAD, Sealed, unseal_all
+from facersa.sealing.chunk import CHUNK, unseal_all
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.picture import EncryptedPicture, place
 from facersa.sealing.pixels import CHECK_BYTES, DATA_BYTES, unpack
+from facersa.sealing.sealed import HEAD, Sealed
 from facersa.training.checkpoints import load_state
 from facersa.training.loop import TrainConfig, _open_log, _resume
 from facersa.training.preview import render_pool

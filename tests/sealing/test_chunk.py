@@ -18,22 +18,17 @@ from facersa.cipher.password import Password, total
 from facersa.errors import PasswordError, SealedError
 from facersa.generator.statistics import WStatistics
 from facersa.photo.images import png_bytes, read_png_chunks
-from facersa.sealing.chunk import (
-    CHUNK,
+from facersa.sealing.chunk import CHUNK, pack, seal, unpack, unseal, unseal_all
+from facersa.sealing.compact import CompactCode
+from facersa.sealing.prior import NormalPrior
+from facersa.sealing.sealed import (
     HEAD,
     MAX_DETAIL,
     VERSION,
     Sealed,
     conceal,
     lay_open,
-    pack,
-    seal,
-    unpack,
-    unseal,
-    unseal_all,
 )
-from facersa.sealing.compact import CompactCode
-from facersa.sealing.prior import NormalPrior
 
 STATS = WStatistics.load()
 SALT = bytes(range(16))
@@ -144,7 +139,7 @@ def test_a_wrong_password_gives_another_person(
 ) -> None:
     """No error, and codes spread like the prior's."""
     monkeypatch.setattr(
-        "facersa.sealing.chunk.secrets.token_bytes", bytes
+        "facersa.sealing.sealed.secrets.token_bytes", bytes
     )  # the same dice
     found, right = unseal(sealed_file("ambiguous")), STATS.whiten(person())[0]
     wrong = [E.flip(0), E.flip(64), E.flip(127)]

@@ -16,7 +16,6 @@ from facersa.generator.statistics import WStatistics
 from facersa.judges.metrics import psnr
 from facersa.photo.images import decode_image, jpeg_bytes, png_bytes, resize
 from facersa.photo.square import Aligned
-from facersa.sealing.chunk import Sealed, conceal
 from facersa.sealing.compact import CompactCode
 from facersa.sealing.pixels import (
     BLOCK_BYTES,
@@ -32,6 +31,7 @@ from facersa.sealing.pixels import (
     find,
     write,
 )
+from facersa.sealing.sealed import Sealed, conceal
 from facersa.sealing.watermark import CAPACITY
 
 STATS, TABLE = WStatistics.load(), CompactCode.load()
