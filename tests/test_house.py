@@ -24,7 +24,7 @@ HOUSE = {
     "errors": (),
     "ops": (),
     "files": (),
-    "assets": ("downloads", "readers", "registry"),
+    "assets": ("downloads", "readers", "graphs", "registry"),
     "generator": (
         "base",
         "mobile_stylegan",
@@ -61,6 +61,8 @@ HOUSE = {
         "networks",
         "look",
         "heldout",
+        "graphs",
+        "outside",
         "arcface",
         "bisenet",
         "metrics",
