@@ -107,6 +107,8 @@ HOUSE = {
         "compare",
         "properties",
         "localisation",
+        "judged",
+        "verification",
         "inversions",
         "robustness",
         "photographs",

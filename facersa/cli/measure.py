@@ -106,6 +106,7 @@ def run_evaluate(
     *,
     tables: bool = False,
     preset: Preset = "cpu",
+    judges: bool = False,
     from_pixels: bool = False,
     inversion: bool = False,
     whole: bool = False,
@@ -118,6 +119,8 @@ def run_evaluate(
     psi: float = 0.85,
     stratum: Stratum = "W",
     fit: int = 0,
+    gallery: int = 500,
+    output: str = "runs/judged",
     bits: int | None = None,
     cipher: str | None = None,
     weights: str | None = None,
@@ -149,6 +152,18 @@ def run_evaluate(
             "steps",
             "keep_inversion",
         )
+    if judges:
+        refuse(
+            "--judges measures all ciphers on generated people",
+            *("cipher", "weights", "layers", "kappa", "bits", "from_pixels"),
+            *("inversion", "whole", "photo", "fit", "generator", "arcface"),
+        )
+        if json:
+            check_output(json)
+        run = {"n": n, "gallery": gallery, "seed": seed, "psi": psi}
+        report(_by_all_judges(output, stratum=stratum, **run), json)
+        return
+    refuse("only --judges looks in a gallery", "gallery", "output")
     if whole:
         settings = "bits from_pixels inversion fit n psi stratum seed"
         refuse("--whole measures photographs", *settings.split())
@@ -211,6 +226,7 @@ def run_tables(
         "--tables measures every system on its own people",
         *settings.split(),
         *("n", "psi", "stratum", "look", "steps", "keep_inversion", "generator"),
+        *("judges", "gallery", "output"),
     )
     from facersa.evaluation.tables import PRESETS, measure_tables
     from facersa.evaluation.verdicts import table_1
@@ -220,6 +236,15 @@ def run_tables(
         load_generator(), PRESETS[preset], file, seed=seed, panel=load_panel(arcface)
     )
     click.echo(table_1(result))
+
+
+def _by_all_judges(folder: str, **how: Any) -> dict[str, Any]:
+    from facersa.cipher.catalogue import CATALOGUE, load_cipher
+    from facersa.evaluation.verification import verify
+    from facersa.generator.load import load_generator
+
+    ciphers = {name: load_cipher(name) for name in CATALOGUE}
+    return verify(ciphers, load_generator(), folder, **how)
 
 
 def _inversions(

@@ -101,6 +101,8 @@ def test_compare_explains_its_figures(sealed: Path, run: Run, capsys: Capture) -
         ("--photo a.png --inversion --seed 1", "--seed"),
         ("--steps 3 --look any", "--look, --steps"),
         ("--whole --photo a.png --bits 16 --n 3", "--bits, --n"),
+        ("--judges --cipher ring --whole", "--cipher, --whole"),
+        ("--gallery 70", "--gallery"),
     ],
 )
 def test_evaluate_refuses_what_it_would_ignore(
