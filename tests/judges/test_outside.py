@@ -29,7 +29,11 @@ from facersa.photo.images import resize
 
 PACKAGE = Path(facersa.__file__).parent
 # Who may hear the panel: what measures. Nothing here trains, searches or encrypts.
-MEASURES = ("judges", "evaluation", "cli/measure.py", "cli/demo.py", "cli/train.py")
+MEASURES = (
+    "judges",
+    "evaluation",
+    *(f"cli/{command}.py" for command in ("attack", "demo", "measure", "train")),
+)
 HAPPY = 3
 
 
