@@ -48,6 +48,7 @@ PLAYERS = {
     "11_inversion": ("fidelity-to-editability", "guess-and-search"),
     "12_from_pixels": ("pixel-journey",),
     "13_turning": ("clock-of-faces", "pushed-centre", "kept-directions"),
+    "14_hidden": ("accepted-share",),
     "15_others": ("systems", "paper-figures"),
     "16_attacks": ("all-passwords", "mean-of-many"),
     "A1_assembly": ("strength-of-a-ring",),

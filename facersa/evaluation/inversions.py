@@ -105,7 +105,7 @@ def fidelity(
             seconds = time.perf_counter() - begin
             copy = panel.report(from_uint8(to_uint8(renderer.full(ws))))
             figures = panel.identity_figures(target, copy, stratum, psi)
-            figures |= panel.attribute_figures(target, copy)
+            figures |= panel.attribute_figures(target, copy, stratum, psi)
             figures |= panel.pixel_figures(picture, copy.picture)
             small = (resize(x, JUDGED) for x in (picture, copy.picture))
             figures["lpips_256", None] = float(panel.lpips(*small))

@@ -110,7 +110,7 @@ def figures(
     measured |= panel.identity_figures(before, after, "W", psi)
     to_donor = panel.identity_figures(donor, after, "W", psi)
     measured |= {("id_donor", judge): to_donor["id", judge] for judge in JUDGES}
-    measured |= panel.attribute_figures(before, after)
+    measured |= panel.attribute_figures(before, after, "W", psi)
     measured["mse", None] = float(mse(before.picture, after.picture))
     measured["lpips", None] = lpips
     return measured

@@ -187,7 +187,7 @@ def evaluate(
                 a, b, pair = reports[first], reports[second], f"{first}~{second}"
                 note(prop, pair, panel.identity_figures(a, b, stratum, psi))
                 if "attributes" in kinds:
-                    note(prop, pair, panel.attribute_figures(a, b))
+                    note(prop, pair, panel.attribute_figures(a, b, stratum, psi))
                 if "pixels" in kinds:
                     note(prop, pair, panel.pixel_figures(a.picture, b.picture))
                     gap = (named[first] - named[second]).abs().max()

@@ -33,7 +33,7 @@ class Row(NamedTuple):
         property: (a) to (h), or what else was measured.
         pair: the two pictures compared, or the case.
         metric: of the two.
-        judge: "train", "heldout" or "arcface"; None where no judge is needed.
+        judge: "train", "heldout", "outside" or "arcface"; None where none is needed.
         mean, low, high: over people, with the 95 % interval.
         n: people; those with an undetected face are left out.
     """

@@ -172,7 +172,7 @@ def copied_rows(
             for pair, seen in reports.items():
                 for person, report in zip(gallery, seen, strict=True):
                     figures = panel.identity_figures(person, report, stratum, psi)
-                    figures |= panel.attribute_figures(person, report)
+                    figures |= panel.attribute_figures(person, report, stratum, psi)
                     for (metric, judge), figure in figures.items():
                         if metric in KEPT:
                             values[name, pair, metric, judge].append(figure)

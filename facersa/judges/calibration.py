@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,12 +23,19 @@ from facersa.generator.load import load_generator
 from facersa.generator.openvino import Renderer
 from facersa.judges.heldout import load_held_out_identity
 from facersa.judges.metrics import calibrated_identity, same_person
-from facersa.judges.networks import load_identity
+from facersa.judges.networks import load_expression, load_identity
+from facersa.judges.outside import load_outside
 from facersa.people import STRATA, Stratum, sample_stratum
 
 # Judges of identity whose cosines are calibrated. One more needs a name here, its
-# embedding in ``calibrate_all`` and in ``Panel``, and a new calibration file.
-JUDGES = ("train", "heldout")
+# embedding in ``embeddings`` and in ``Panel``, and new rows of the calibration file.
+JUDGES = ("train", "heldout", "outside")
+# The networks of expression, by the judge that their figures name.
+EXPRESSIONS: Mapping[str | None, str] = {
+    None: "expression",
+    "outside": "outside expression",
+}
+CALIBRATED = (*JUDGES, *EXPRESSIONS.values())
 FALSE_MATCH_RATE = 0.01
 MIN_PAIRS = 2000
 
@@ -37,7 +45,8 @@ class Calibration:
     """What a judge says of strangers, so that its cosines can be read.
 
     Attributes:
-        judge: "train" (MobileFaceNet) or "heldout" (dlib), both by cosine.
+        judge: "train" (MobileFaceNet), "heldout" (dlib), "outside" (FaceRes), or a
+            network of expression, see ``EXPRESSIONS``; all by cosine.
         stratum: "W" or "row-mixed", see ``sample_stratum``.
         psi: truncation of the people compared.
         s0: mean cosine of different people.
@@ -102,34 +111,69 @@ def calibrate_all(
     *,
     people: int = 72,
     psis: Sequence[float] = (0.7, 0.85, 1.0),
+    kept: Iterable[Calibration] = (),
     progress: bool = True,
 ) -> list[Calibration]:
-    """Calibrate all of ``JUDGES`` on full pictures, per stratum and psi.
+    """Calibrate all of ``CALIBRATED`` on full pictures, per stratum and psi.
 
     Takes about ten minutes on two cores. ``save_calibrations`` writes the result;
-    the file in ``facersa/weights`` comes from this with the defaults.
+    the file in ``facersa/weights`` comes from this with the defaults. Cases that are
+    ``kept`` are not measured again.
     """
     generator = load_generator() if generator is None else generator
     renderer = Renderer(generator)
-    judges: dict[str, Callable[[Tensor], Tensor]] = {
-        "train": load_identity().embed,
-        "heldout": load_held_out_identity().embed,
-    }
-    calibrations = []
+    known = {(case.judge, case.stratum, case.psi): case for case in kept}
+    embed = embeddings()
+    calibrations: list[Calibration] = []
     cells = [(stratum, psi) for stratum in STRATA for psi in psis]
     with tqdm(total=len(cells) * people, unit="face", disable=not progress) as bar:
         for stratum, psi in cells:
-            rows: dict[str, list[Tensor]] = {name: [] for name in judges}
+            rows: dict[str, list[Tensor]] = defaultdict(list)
+            cases = {name: known.get((name, stratum, psi)) for name in CALIBRATED}
+            missing = [name for name, case in cases.items() if case is None]
             codes = sample_stratum(generator, stratum, psi, people)
-            for picture in renderer.stream(codes):
-                for name, embed in judges.items():
-                    rows[name].append(embed(picture.cpu()))
+            for picture in renderer.stream(codes if missing else codes[:0]):
+                for name, row in embed(picture.cpu(), missing).items():
+                    rows[name].append(row)
                 bar.update()
-            calibrations += [
-                calibrate(torch.cat(rows[name]), judge=name, stratum=stratum, psi=psi)
-                for name in JUDGES
-            ]
+            for name, case in cases.items():
+                if case is None:
+                    found = torch.cat(rows[name])
+                    case = calibrate(found, judge=name, stratum=stratum, psi=psi)
+                calibrations.append(case)
     return calibrations
+
+
+def embeddings() -> Callable[[Tensor, Sequence[str]], dict[str, Tensor]]:
+    """What the judges named, of ``CALIBRATED``, say of a picture (1, 3, R, R).
+
+    All of them are loaded; an undetected face has NaN by the judges that detect.
+    """
+    train, heldout, outside = load_identity(), load_held_out_identity(), load_outside()
+    expression = load_expression()
+
+    @torch.no_grad()
+    def embed(picture: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        found = {}
+        if "train" in names:
+            found["train"] = train.embed(picture)
+        landmarks = heldout.faces.landmarks(picture)
+        if "heldout" in names:
+            found["heldout"] = heldout.embed(picture, landmarks)
+        if "expression" in names:
+            found["expression"] = centred(expression.logits(picture))
+        if "outside" in names or "outside expression" in names:
+            view = outside.view(picture, landmarks)
+            found["outside"] = view.identity
+            found["outside expression"] = centred(view.expression)
+        return {name: found[name] for name in names}
+
+    return embed
+
+
+def centred(logits: Tensor) -> Tensor:
+    """Logits (B, C) less their mean, which a softmax ignores."""
+    return logits - logits.mean(-1, keepdim=True)
 
 
 def save_calibrations(calibrations: Iterable[Calibration], path: str | Path) -> None:

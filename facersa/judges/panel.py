@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facersa.judges.arcface import load_insightface
-from facersa.judges.calibration import JUDGES, calibration
+from facersa.judges.calibration import EXPRESSIONS, JUDGES, calibration, centred
 from facersa.judges.heldout import load_held_out_identity
 from facersa.judges.metrics import landmark_distance, mse, pose_cosine, psnr, ssim
 from facersa.judges.networks import (
@@ -23,6 +23,7 @@ from facersa.judges.networks import (
     load_lpips,
     load_pose,
 )
+from facersa.judges.outside import gaze_distance, load_outside, mesh_distance
 from facersa.people import Stratum
 from facersa.photo.images import resize
 
@@ -42,6 +43,9 @@ class Report:
         landmarks: by family, (1, 68, 2) in sides of the picture.
         rotations: by family, the pose (1, 3, 3).
         expression: logits (7,).
+        mesh: landmarks of the judge from outside, (1, 468, 2) in sides of the picture.
+        gaze: where the eyes look, by the same, see ``outside.View``: (1, 2, 2).
+        expression_outside: logits (7,) of the same family.
     """
 
     picture: Tensor
@@ -50,10 +54,13 @@ class Report:
     landmarks: dict[str, Tensor]
     rotations: dict[str, Tensor]
     expression: Tensor
+    mesh: Tensor
+    gaze: Tensor
+    expression_outside: Tensor
 
 
 class Panel:
-    """All judges, loaded once.
+    """All judges, loaded once. Of them "outside" is for reports only: see its file.
 
     Args:
         arcface: an ArcFace ONNX file of the user's own, one more judge of identity.
@@ -65,7 +72,7 @@ class Panel:
     def __init__(self, arcface: str | Path | None = None) -> None:
         self.arcface = None if arcface is None else load_insightface(arcface)
         self.identity = load_identity()
-        self.heldout = load_held_out_identity()
+        self.heldout, self.outside = load_held_out_identity(), load_outside()
         self.landmarks, self.pose = load_landmarks(), load_pose()
         self.expression, self.detector = load_expression(), load_detector()
         self.lpips = load_lpips("alex")
@@ -77,9 +84,11 @@ class Panel:
         landmarks = self.heldout.faces.landmarks(small)
         faces = len(self.detector.detect(small)[0][0])
         known = 1.0 if faces else math.nan
+        outside = self.outside.view(small, landmarks)
         identity = {
             "train": self.identity.embed(small)[0] * known,
             "heldout": self.heldout.embed(small, landmarks)[0],
+            "outside": outside.identity[0],
         }
         if self.arcface is not None:
             identity["arcface"] = self.arcface.embed(small, landmarks)[0]
@@ -99,6 +108,9 @@ class Panel:
                 "heldout": self.heldout.faces.rotations(landmarks),
             },
             expression=self.expression.logits(small)[0] * known,
+            mesh=outside.mesh,
+            gaze=outside.gaze,
+            expression_outside=outside.expression[0],
         )
 
     def identity_figures(
@@ -115,8 +127,14 @@ class Panel:
                 figures["same_person", judge] = float(scale.same_person(cosine))
         return figures
 
-    def attribute_figures(self, a: Report, b: Report) -> Figures:
-        """Landmarks (two scales), pose and expression of a pair."""
+    def attribute_figures(
+        self, a: Report, b: Report, stratum: Stratum = "W", psi: float = 1.0
+    ) -> Figures:
+        """Landmarks (two scales), pose, gaze and expression of a pair.
+
+        "expression" is a cosine; "expression_kept" is the same on a scale on which
+        strangers of that stratum and psi are 0 on average, and the same picture is 1.
+        """
         figures: Figures = {}
         for judge in FAMILIES:
             pair = a.landmarks[judge], b.landmarks[judge]
@@ -127,9 +145,19 @@ class Panel:
             figures["pose", judge] = float(
                 pose_cosine(a.rotations[judge], b.rotations[judge])
             )
-        figures["expression", None] = float(
-            self.expression.similarity(a.expression, b.expression)
-        )
+        for by, metric in {"side": "landmarks", "eyes": "landmarks_eyes"}.items():
+            figures[metric, "outside"] = float(mesh_distance(a.mesh, b.mesh, by=by))
+        figures["gaze", "outside"] = float(gaze_distance(a.gaze, b.gaze))
+        logits = {
+            None: (a.expression, b.expression),
+            "outside": (a.expression_outside, b.expression_outside),
+        }
+        for who, name in EXPRESSIONS.items():
+            one, other = map(centred, logits[who])
+            cosine = F.cosine_similarity(one, other, dim=-1)
+            scale = calibration(name, stratum, psi)
+            figures["expression", who] = float(cosine)
+            figures["expression_kept", who] = float(scale.identity(cosine))
         return figures
 
     @torch.no_grad()

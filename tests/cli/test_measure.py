@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from facersa.cli.measure import MEANINGS, verdict
-from facersa.judges.calibration import calibration
+from facersa.judges.calibration import JUDGES, calibration
 
 Run = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -20,6 +20,7 @@ Capture = pytest.CaptureFixture[str]
 KEYS = [
     "id_train",
     "id_heldout",
+    "id_outside",
     "lpips",
     "mse",
     "psnr",
@@ -27,6 +28,9 @@ KEYS = [
     "landmarks",
     "pose",
     "expression",
+    "landmarks_outside",
+    "gaze",
+    "expression_outside",
 ]
 
 
@@ -39,16 +43,21 @@ def test_compare_prints_the_promised_json(
     assert figures["psnr"] == pytest.approx(-10 * np.log10(figures["mse"]), abs=1e-3)
 
 
-SAME = {"id_train": 1.0, "id_heldout": 1.0, "lpips": 0.0}
+SAME = {"id_train": 1.0, "id_heldout": 1.0, "id_outside": 1.0, "lpips": 0.0}
 
 
 @pytest.mark.parametrize(
     ("figures", "person", "alike"),
     [
-        ({}, "the same person, by both judges", "look equal"),
+        ({}, "the same person, by all judges", "look equal"),
         ({"lpips": 0.1}, "the same person", "are much alike"),
         ({"lpips": 0.7}, "the same person", "are different"),
-        ({"id_train": 0.0, "id_heldout": 0.0}, "somebody else", "look equal"),
+        (
+            {"id_train": 0.0, "id_heldout": 0.0, "id_outside": 0.0},
+            "somebody else",
+            "look equal",
+        ),
+        ({"id_train": 0.0, "id_heldout": 0.0}, "cannot tell", "look equal"),
         ({"id_train": 0.0}, "cannot tell", "look equal"),
         ({"id_heldout": None}, "cannot tell", "look equal"),
     ],
@@ -60,7 +69,7 @@ def test_compare_ends_in_a_verdict(
     assert first.startswith(person) and second == f"the pictures {alike}"
 
 
-@pytest.mark.parametrize("judge", ["train", "heldout"])
+@pytest.mark.parametrize("judge", JUDGES)
 def test_the_verdict_has_the_judges_thresholds(judge: str) -> None:
     """Just as ``Calibration.same_person`` decides, from the calibrated identity."""
     scale = calibration(judge)
@@ -74,7 +83,7 @@ def test_the_verdict_has_the_judges_thresholds(judge: str) -> None:
 def test_compare_explains_its_figures(sealed: Path, run: Run, capsys: Capture) -> None:
     assert run("compare", sealed, sealed) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["the same person, by both judges", "the pictures look equal"]
+    assert lines[:2] == ["the same person, by all judges", "the pictures look equal"]
     assert [line.split()[0] for line in lines[2:]] == KEYS
     assert lines[2].split(maxsplit=2)[1:] == ["1.0000", MEANINGS["id_train"]]
 
@@ -92,6 +101,8 @@ def test_compare_explains_its_figures(sealed: Path, run: Run, capsys: Capture) -
         ("--photo a.png --inversion --seed 1", "--seed"),
         ("--steps 3 --look any", "--look, --steps"),
         ("--whole --photo a.png --bits 16 --n 3", "--bits, --n"),
+        ("--judges --cipher ring --whole", "--cipher, --whole"),
+        ("--gallery 70", "--gallery"),
     ],
 )
 def test_evaluate_refuses_what_it_would_ignore(

@@ -21,7 +21,9 @@ def panel() -> Panel:
 
 def test_a_picture_equals_itself(panel: Panel, astronaut: Tensor) -> None:
     figures = compare(astronaut, astronaut, panel)
-    assert list(figures)[:3] == ["id_train", "id_heldout", "id_arcface"]
+    names = ["id_train", "id_heldout", "id_outside", "id_arcface"]
+    assert list(figures)[:4] == names
+    assert figures["id_outside"] == pytest.approx(1, abs=1e-5)
     assert figures["id_arcface"] == pytest.approx(1, abs=1e-5)
     assert figures["id_train"] == pytest.approx(1, abs=1e-5)
     assert figures["id_heldout"] == pytest.approx(1, abs=1e-5)
@@ -36,7 +38,8 @@ def test_compare_says_where_no_face_was_detected(
     figures = compare(astronaut, torch.zeros_like(astronaut), panel)
     for name in ("id_train", "id_heldout", "id_arcface", "landmarks", "pose"):
         assert figures[name] is None
-    for name in ("expression",):
+    outside = ("id_outside", "landmarks_outside", "gaze", "expression_outside")
+    for name in ("expression", *outside):
         assert figures[name] is None
     assert figures["mse"] is not None and figures["mse"] > 0.05
 

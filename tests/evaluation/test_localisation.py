@@ -152,7 +152,7 @@ def mean(result: dict[str, Any], edit: str, metric: str, judge: str | None) -> f
 def test_edits_of_more_identity_rows_change_identity_more(
     result: dict[str, Any],
 ) -> None:
-    for judge in ("train", "heldout"):
+    for judge in ("train", "heldout", "outside"):
         order = [mean(result, edit, "id", judge) for edit in ("9", "5-8", "3-8", "all")]
         assert order == sorted(order, reverse=True)
         assert order[0] > 0.85 and order[-1] < 0.4
@@ -169,7 +169,7 @@ def test_the_result_goes_through_json(result: dict[str, Any]) -> None:
     assert result["edits"]["5-8"] == [5, 6, 7, 8] and "all" in result["edits"]
     assert set(result) >= {"experiment", "seed", "settings", "versions", "date"}
     contrasts = [row for row in result["rows"] if row["property"] == "contrast"]
-    assert len(contrasts) == 19
+    assert len(contrasts) == 29
     for row in contrasts:
         key = row["metric"], row["judge"]
         gap = mean(result, "3-8", *key) - mean(result, "5-8", *key)

@@ -39,6 +39,26 @@ IR = b"""<net><layers>
 <edge from-layer="0" from-port="0" to-layer="2" to-port="0"/>
 <edge from-layer="1" from-port="0" to-layer="2" to-port="1"/>
 </edges></net>"""
+GRAPH = {
+    "modelTopology": {
+        "node": [
+            {"name": "k", "op": "Const"},
+            {"name": "x", "op": "Placeholder"},
+            {
+                "name": "y",
+                "op": "Conv2D",
+                "input": ["x", "k"],
+                "attr": {
+                    "strides": {"list": {"i": ["1", "2", "2", "1"]}},
+                    "padding": {"s": "U0FNRQ=="},
+                },
+            },
+        ]
+    },
+    "weightsManifest": [
+        {"weights": [{"name": "k", "shape": [1, 1, 2, 2], "dtype": "float32"}]}
+    ],
+}
 COMMANDS = (
     "encrypt\0photo.png\0-o\0out.png\0--layers\0003-8\0--face\0001\0--bits\00064",
     "decrypt\0out.png\0-o\0back.png\0--from-pixels\0--code\0000110",
@@ -116,7 +136,8 @@ def weights_of_others() -> dict[str, bytes]:
     kernel = {"kernel": np.ones((1, 1, 1, 1), np.float32), "bias": np.ones(1)}
     flax = {f"NetLinLayer_{k}": {"Conv_0": kernel} for k in range(5)}
     flax["AlexNet_0"] = {f"Conv_{k}": kernel for k in range(5)}
-    return files | {"lpips": b"P" + pickle.dumps(flax), "network.xml": IR}
+    files |= {"lpips": b"P" + pickle.dumps(flax), "network.xml": IR}
+    return files | {"graph": b"G" + json.dumps(GRAPH).encode()}
 
 
 def checkpoints() -> dict[str, bytes]:

@@ -34,7 +34,7 @@ from tiny_checkpoints import encoder_tensors, stylegan2_tensors
 from torch import Tensor
 
 from facersa.__main__ import main
-from facersa.assets import readers
+from facersa.assets import graphs, readers
 from facersa.cipher import catalogue, password
 from facersa.cipher.base import LearnedCipher
 from facersa.cipher.catalogue import (
@@ -191,7 +191,10 @@ def pixels(data: bytes) -> None:
 
 
 def published(data: bytes) -> None:
-    """A pickle of arrays, or OpenVINO's XML: formats of published weights."""
+    """A pickle of arrays, a graph, or OpenVINO's XML: formats of published weights."""
+    if data[:1] == b"G":
+        graphs.tfjs_graph(data[1:], struct.pack("<4f", *range(4)))
+        return
     if data[:1] == b"P":
         with contextlib.suppress(FaceRSAError):
             readers.read_numpy_pickle(data[1:])

@@ -11,6 +11,7 @@ import torch
 
 from facersa.errors import CheckpointError
 from facersa.judges.calibration import (
+    EXPRESSIONS,
     JUDGES,
     MIN_PAIRS,
     Calibration,
@@ -66,10 +67,14 @@ def test_shipped_calibrations_are_complete_and_sensible() -> None:
         for stratum in STRATA:
             train = calibration("train", stratum, psi)
             held_out = calibration("heldout", stratum, psi)
+            outside = calibration("outside", stratum, psi)
             for scale in (calibration(judge, stratum, psi) for judge in JUDGES):
                 assert scale.n >= MIN_PAIRS
                 assert scale.s0 + scale.spread < scale.threshold < 1
             # The two cosines live on scales of their own.
             assert train.s0 < 0.35 and 0.75 < held_out.s0 < 0.95
+            assert 0.3 < outside.s0 < 0.6
+            for name in EXPRESSIONS.values():
+                assert 0 < calibration(name, stratum, psi).s0 < 0.9
     with pytest.raises(CheckpointError, match="choose from"):
         calibration("train", "W", 0.5)

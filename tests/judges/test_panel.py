@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from facersa.assets.registry import asset_path
-from facersa.judges.calibration import JUDGES, calibration
+from facersa.judges.calibration import EXPRESSIONS, JUDGES, calibration
 from facersa.judges.panel import FAMILIES, Panel
 from facersa.photo.align import align
 
@@ -32,6 +32,14 @@ def test_a_report_names_every_judge_and_a_pair_has_its_figures(
         by_hand = (figures["id_raw", judge] - scale.s0) / (1 - scale.s0)
         assert figures["id", judge] == pytest.approx(by_hand, abs=1e-5)
         assert figures["same_person", judge] == 1
+    kept = panel.attribute_figures(a, b, "row-mixed", 0.7)
+    for judge, name in EXPRESSIONS.items():
+        scale = calibration(name, "row-mixed", 0.7)
+        by_hand = (kept["expression", judge] - scale.s0) / (1 - scale.s0)
+        assert kept["expression_kept", judge] == pytest.approx(by_hand, abs=1e-5)
+        assert 0.5 < kept["expression_kept", judge] < 1
+    assert 0 < kept["landmarks", "outside"] < 0.01 and kept["gaze", "outside"] < 0.05
+    assert panel.attribute_figures(a, a)["gaze", "outside"] == 0
     # The user's network has no calibration, so nothing is claimed but the cosine.
     assert [m for m, judge in figures if judge == "arcface"] == ["id_raw"]
     assert 0.8 < figures["id_raw", "arcface"] < 1
@@ -49,5 +57,5 @@ def test_a_picture_without_a_face_gets_no_verdict(
     assert nobody.detected == dict.fromkeys(FAMILIES, 0.0)
     figures = panel.identity_figures(a, nobody, "row-mixed", 0.7)
     figures |= panel.attribute_figures(a, nobody)
-    assert len(figures) == 2 * 3 + 1 + 2 * 3 + 1
+    assert len(figures) == 3 * 3 + 1 + 2 * 3 + 2 + 1 + 2 * 2
     assert all(math.isnan(figure) for figure in figures.values())
