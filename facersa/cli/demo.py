@@ -74,6 +74,7 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
     from facersa.judges.calibration import JUDGES
     from facersa.judges.panel import Panel
     from facersa.photo.images import save_png, to_float
+    from facersa.photo.square import crop
     from facersa.pipeline import FaceRSA
 
     start = time.perf_counter()
@@ -94,7 +95,7 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
         "photograph": inversion.aligned.image,
         "inversion": inverted,
         "encrypted": encrypted.face,
-        "decrypted": decrypted.face,
+        "decrypted": crop(decrypted.picture.photo, inversion.aligned.quad).image,
         "wrong password": wrong.face,
     }
     panel = Panel()
@@ -103,16 +104,21 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
     click.echo("outside judge):")
     for first, second in (
         ("photograph", "inversion"),
-        ("inversion", "encrypted"),
-        ("inversion", "decrypted"),
-        ("inversion", "wrong password"),
+        ("photograph", "encrypted"),
+        ("photograph", "decrypted"),
+        ("photograph", "wrong password"),
         ("encrypted", "wrong password"),
     ):
         figures = panel.identity_figures(reports[first], reports[second], "W", 1.0)
         said = " / ".join(f"{figures['id', judge]:.3f}" for judge in JUDGES)
         click.echo(f"  {first} ~ {second}: {said}")
-    psnr = panel.pixel_figures(inverted, decrypted.face)["psnr", None]
-    click.echo(f"decrypted against inversion: PSNR {psnr:.1f} dB on [0, 1]")
+    for name, face in (
+        ("photograph", faces["decrypted"]),
+        ("inversion", decrypted.face),
+    ):
+        psnr = panel.pixel_figures(faces[name], face)["psnr", None]
+        whose = "picture" if name == "photograph" else "code"
+        click.echo(f"decrypted {whose} against {name}: PSNR {psnr:.1f} dB on [0, 1]")
     faces["encrypted, in the photo"] = to_float(_square(encrypted.picture.photo))
     sheet = contact_sheet(list(faces.values()), list(faces))
     save_png(sheet, folder / "contact_sheet.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,4 +41,6 @@ def test_demo_leaves_every_picture(
         "contact_sheet.png",
     }
     printed = capsys.readouterr().out
-    assert "inversion ~ decrypted: 1.000 / 1.000" in printed
+    decrypted = re.search(r"photograph ~ decrypted: ([.\d]+) / ([.\d]+)", printed)
+    assert decrypted and min(map(float, decrypted.groups())) > 0.95
+    assert "decrypted code against inversion: PSNR 58.9 dB" in printed
