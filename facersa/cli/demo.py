@@ -112,13 +112,13 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
         figures = panel.identity_figures(reports[first], reports[second], "W", 1.0)
         said = " / ".join(f"{figures['id', judge]:.3f}" for judge in JUDGES)
         click.echo(f"  {first} ~ {second}: {said}")
-    for name, face in (
-        ("photograph", faces["decrypted"]),
-        ("inversion", decrypted.face),
-    ):
-        psnr = panel.pixel_figures(faces[name], face)["psnr", None]
-        whose = "picture" if name == "photograph" else "code"
-        click.echo(f"decrypted {whose} against {name}: PSNR {psnr:.1f} dB on [0, 1]")
+    pairs = {
+        "picture against photograph": (faces["photograph"], faces["decrypted"]),
+        "code against inversion": (inverted, decrypted.face),
+    }
+    for name, pair in pairs.items():
+        psnr = panel.pixel_figures(*pair)["psnr", None]
+        click.echo(f"decrypted {name}: PSNR {psnr:.1f} dB on [0, 1]")
     faces["encrypted, in the photo"] = to_float(_square(encrypted.picture.photo))
     sheet = contact_sheet(list(faces.values()), list(faces))
     save_png(sheet, folder / "contact_sheet.png")
