@@ -51,6 +51,7 @@ PLAYERS = {
     "14_hidden": ("accepted-share",),
     "15_others": ("systems", "paper-figures"),
     "16_attacks": ("all-passwords", "mean-of-many"),
+    "17_ethics": ("error-by-group",),
     "A1_assembly": ("strength-of-a-ring",),
 }
 PAGES = ("index", "notation", "references", "licences")
