@@ -51,9 +51,18 @@ PLAYERS = {
     "14_hidden": ("accepted-share",),
     "15_others": ("systems", "paper-figures"),
     "16_attacks": ("all-passwords", "mean-of-many"),
+    "17_ethics": ("error-by-group",),
     "A1_assembly": ("strength-of-a-ring",),
 }
-PAGES = ("index", "notation", "references", "licences")
+PAGES = (
+    "index",
+    "projects",
+    "teaching",
+    "glossary",
+    "notation",
+    "references",
+    "licences",
+)
 PAGE_BYTES = 4_000_000
 MADE_BY_SPHINX = {"genindex", "search"}
 
@@ -158,6 +167,17 @@ def test_equation_labels_are_unique_in_the_book() -> None:
             assert label not in labels, f"{label}: {labels[label]} and {path.stem}"
             labels[label] = path.stem
     assert len(labels) > len(NOTEBOOKS)
+
+
+def test_the_glossary_is_in_order_and_says_where_a_term_is_taught() -> None:
+    page = (ROOT / "book" / "glossary.md").read_text()
+    entries = re.findall(r"^\*\*(.+)\*\*\n: ((?:.+\n)+)", page, re.M)
+    terms = [term.lower() for term, _ in entries]
+    assert len(terms) > 50
+    assert terms == sorted(set(terms))
+    known = {f"notebooks/{path.stem}" for path in NOTEBOOKS}
+    for term, text in entries:
+        assert known & set(re.findall(r"\{doc\}`(.+?)`", text)), term
 
 
 def test_every_licence_is_told() -> None:

@@ -137,6 +137,7 @@ HOUSE = {
         "live",
         "explore",
         "curves",
+        "pipeline",
     ),
     "cli": ("parser", "pictures", "measure", "attack", "train", "demo"),
     "__main__": (),
