@@ -148,12 +148,36 @@ def photographs() -> list[str]:
         "colours of face and neck apart, photograph": ("photo", "colour_edge", None),
         "colours of face and neck apart, encrypted": ("Ie", "colour_edge", None),
         "told from plain photographs": ("photo~Ie", "told_apart", None),
-        "decrypted: id": ("photo~Ie,d", "id", "heldout"),
-        "decrypted: taken for the person": ("photo~Ie,d", "same_person", "heldout"),
+        "decrypted, as the code paints it: id": ("photo~Ie,d", "id", "heldout"),
+        "the same: taken for the person": ("photo~Ie,d", "same_person", "heldout"),
     }
     for name, key in named.items():
         cells = [figure(run, *key) for run in runs]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def judges() -> list[str]:
+    run = results("photographs_detail")
+    faces = run["settings"]["faces"] - run["settings"]["refused"]
+    lines = [f"| {faces} other faces | training judge | held-out | outside |"]
+    lines.append("|---|---|---|---|")
+    named = {
+        "encrypted: id": ("photo~Ie", "id"),
+        "encrypted: taken for the person": ("photo~Ie", "same_person"),
+        "decrypted, as the code paints it: id": ("photo~Ie,d", "id"),
+        "decrypted: id": ("photo~Ie,d with detail", "id"),
+    }
+    for name, (pair, metric) in named.items():
+        cells = [name]
+        for judge in ("train", "heldout", "outside"):
+            row = value(run, "all", pair, metric, judge)
+            if metric == "id":
+                cells.append(f"{row.mean:.2f} [{row.low:.2f}, {row.high:.2f}]")
+            else:
+                span = f"[{100 * row.low:.0f}, {100 * row.high:.0f}]"
+                cells.append(f"{percent(row.mean)} {span}")
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
@@ -168,6 +192,7 @@ SECURITY = guesses, rows, codes, gallery, kills, fuzzing
             for table in (guesses, rows, codes, gallery, kills, fuzzing)
         ),
         ("README.md", photographs),
+        ("README.md", judges),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
