@@ -229,7 +229,7 @@ def write_text_only(source: Path, page: Path) -> None:
     notebook = nbformat.read(source, 4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = GLUED_NUMBER.sub("…", cell.source)
+            cell.source = in_the_book(GLUED_NUMBER.sub("…", cell.source))
     note = NOT_RUN.format(name=source.stem)
     notebook.cells.insert(1, nbformat.v4.new_markdown_cell(note, id="not-run"))
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -368,8 +368,8 @@ def clean(notebook: Any, name: str) -> None:
             cell.source = "\n".join([cell.source, *changes])
     wrong = []
     for cell in notebook.cells:
-        if cell.cell_type != "code":  # a page lies in the book's own folder
-            cell.source = cell.source.replace("](../book/", "](../")
+        if cell.cell_type != "code":
+            cell.source = in_the_book(cell.source)
             continue
         if "hide-cell" in tags(cell):
             cell.metadata["mystnb"] = dict(SOLUTION)
@@ -381,6 +381,11 @@ def clean(notebook: Any, name: str) -> None:
         ]
     if wrong:
         raise BuildError("\n".join(wrong))
+
+
+def in_the_book(text: str) -> str:
+    """Text of a chapter whose page lies in the book's own folder: links go by that."""
+    return text.replace("](../book/", "](../")
 
 
 def is_bare_widget(output: Any) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from click import UsageError
+
 from facersa.cli.measure import report
 from facersa.cli.parser import Stratum, build_engine, command, refuse
 
@@ -73,6 +75,8 @@ def run_attack(
         check_output(json)
     others = {option for options in NEEDED.values() for option in options}
     refuse(f"attack {name} needs less", *sorted(others - set(NEEDED[name])))
+    if name != "rows" and len(stratum) > 1:
+        raise UsageError(f"attack {name} takes one stratum; leave out all but one.")
     how: dict[str, Any] = {"n": n or PEOPLE[name], "seed": seed, "psi": psi}
     if name == "codes":
         names = (cipher,) if cipher else SEARCHED

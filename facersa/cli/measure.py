@@ -70,7 +70,7 @@ def show_compare(
     click.echo(verdict(figures))
     for name, value in figures.items():
         shown = "no face" if value is None else f"{value:.4f}"
-        click.echo(f"{name:<12} {shown:>8}  {MEANINGS.get(name, '')}".rstrip())
+        click.echo(f"{name:<18} {shown:>8}  {MEANINGS.get(name, '')}".rstrip())
 
 
 def verdict(figures: Mapping[str, float | None]) -> str:
@@ -230,7 +230,11 @@ def run_tables(
     )
     from facersa.evaluation.tables import PRESETS, measure_tables
     from facersa.evaluation.verdicts import table_1
+    from facersa.files import check_output
     from facersa.generator.load import load_generator
+
+    if file:
+        check_output(file, *filter(None, [arcface]))
 
     result = measure_tables(
         load_generator(), PRESETS[preset], file, seed=seed, panel=load_panel(arcface)

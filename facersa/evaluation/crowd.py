@@ -5,7 +5,7 @@ comes after is arithmetic on embeddings, for every attack the same pictures:
 
 - *find*: look up an encrypted picture in a gallery that has the person in clear;
 - *link*: find the picture of the same person under another password;
-- *average*: do either with the mean of several encrypted pictures of one person;
+- *average*: find by the mean of several encrypted pictures of one person;
 - *learn a metric*: measure on other people what encryption changes in an embedding,
   give that less weight, and look up the rest;
 - *detect*: tell encrypted pictures from plain ones.
@@ -52,7 +52,8 @@ class Crowd:
     """What judges say of ``n`` people.
 
     Attributes:
-        plain: by judge, (n, D) embeddings of the pictures in clear.
+        plain: by judge, (n, D) embeddings of the pictures in clear; NaN where
+            "heldout" finds no face ("train" embeds every picture).
         encrypted: by judge, (n, 2, D), each person under two passwords of their own.
         many: by judge, (a, k, D): of the first a people, under k passwords; the first
             two are those of ``encrypted``.
@@ -90,6 +91,7 @@ def paint_crowd(
     renderer, averaged = Renderer(generator), min(averaged, n)
     codes = people(generator, stratum, psi, n, seed)
     how = f"{label(cipher)}, {cipher.num_bits} bits, {stratum}, {psi}, {n}, {seed}"
+    how += f", {averaged} with {PASSWORDS}"
     parts = _load(keep, how) if keep and keep.exists() else defaultdict(list)
     done = len(parts["plain.features"])
     left = range(done, n)

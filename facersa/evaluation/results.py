@@ -114,7 +114,8 @@ def value(
     )
 
 
-BOTH = ("id", "leverage", "same_person", "rank1")  # shown by the training judge too
+# Shown by the training judge too.
+BOTH = ("id", "leverage", "same_person", "same_person_strict", "eer", "rank1", "rank10")
 # Another metric of the same pair and judge says as much in a better unit.
 BETTER = {
     "id_raw": "id",

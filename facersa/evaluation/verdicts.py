@@ -3,7 +3,8 @@
 A tick is a test: for each property a threshold is written down here, and the
 unfavourable end of the 95 % interval has to keep it, for every judge of identity. The
 tests are separate. A system that changes nothing would pass (c), (f), (g) and (h), and
-fail (b).
+fail (b). The intervals are resampled, so where all people agree they have no width: a
+tick then says that nobody failed, and of n people up to 3 / n of all others still may.
 """
 
 from __future__ import annotations

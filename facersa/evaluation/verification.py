@@ -28,9 +28,9 @@ from facersa.evaluation.properties import property_codes
 from facersa.evaluation.results import Interval, Key, head, rows
 from facersa.generator.base import Generator
 from facersa.generator.openvino import Renderer
-from facersa.judges.calibration import JUDGES, MIN_PAIRS
+from facersa.judges.calibration import JUDGES, MIN_PAIRS, calibration
 from facersa.judges.panel import Panel, Report
-from facersa.people import CALIBRATED, EVALUATED, Stratum, sample_stratum
+from facersa.people import CALIBRATED, Stratum, evaluated_seeds, sample_stratum
 
 PAIRS = (
     ("I", "Ie1"),  # (b)
@@ -198,13 +198,15 @@ def verify(
         case.
 
     Raises:
-        FaceRSAError: too few people.
+        FaceRSAError: too few people, or a ``psi`` without a calibration.
     """
     if n < 2 or gallery * (gallery - 1) // 2 < MIN_PAIRS:
         raise FaceRSAError(
             f"expected 2 people or more and a gallery of 64, got {n} and {gallery}; "
             "ask for more."
         )
+    for judge in JUDGES:
+        calibration(judge, stratum, psi)  # refused here, not after the gallery
     panel = panel or Panel()
     pictures = JudgedPictures(Renderer(generator), panel, folder)
 
@@ -216,7 +218,7 @@ def verify(
 
     crowd = judged(draw(GALLERY, gallery).split(1), "gallery")
     hiding = Hiding(panel, crowd, stratum, psi)
-    first = EVALUATED.start + 1000 * seed
+    first = evaluated_seeds(seed, n).start
     codes, donors = draw(first, n), draw(first + DONORS, n)
     people = codes.split(1)
     known = judged(people, "people")

@@ -90,8 +90,8 @@ def run(node: Node, inputs: Sequence[Tensor]) -> Tensor:
             groups = x.shape[-1] if node.operation == "DepthwiseConv2dNative" else 1
             y = F.conv2d(first, kernel, stride=node.strides, groups=groups)
             return _finished(y.permute(0, 2, 3, 1), node.fused, others)
-        case "_FusedMatMul":
-            return _finished(x @ others[0], node.fused, others[1:])
+        case "Softmax":
+            return x.softmax(-1)
         case "MaxPool":
             first = _padded(x, node, node.window, -torch.inf)
             y = F.max_pool2d(first, node.window, node.strides)
@@ -108,10 +108,6 @@ def run(node: Node, inputs: Sequence[Tensor]) -> Tensor:
             return x.relu()
         case "Prelu":
             return _prelu(x, others[0])
-        case "Sigmoid":
-            return x.sigmoid()
-        case "Softmax":
-            return x.softmax(-1)
         case "Mean":
             return x.mean(tuple(others[0].flatten().tolist()), node.keep_dims)
         case "Pad":
@@ -122,7 +118,12 @@ def run(node: Node, inputs: Sequence[Tensor]) -> Tensor:
             return x.reshape([len(x), *shape[1:]])
         case "ConcatV2":
             return torch.cat([x, others[0]], int(others[1]))
-    return x  # Identity
+        case "Identity":
+            return x
+    raise AssetError(
+        f"the operation {node.operation!r} of {node.name!r} is not run here; choose "
+        "outputs that do not need it."
+    )
 
 
 def _padded(x: Tensor, node: Node, window: Sequence[int], value: float = 0.0) -> Tensor:

@@ -85,7 +85,7 @@ class OutsideJudge(FrozenNetwork):
         if landmarks.isnan().any():
             sizes = ((1, 1024), (1, 468, 2), (1, 2, 2), (1, 7))
             return View(*(torch.full(size, torch.nan) for size in sizes))
-        low, high = landmarks.amin(0), landmarks.amax(0)
+        low, high = HELD_OUT_SIDE * landmarks.amin(0), HELD_OUT_SIDE * landmarks.amax(0)
         box = _square((low + high) / 2, (1 + MARGIN) * (high - low).amax())
         levels = (cut(image, box, IDENTITY_SIDE).flip(1) + 1) * 127.5  # blue first
         (identity,) = self.network(_last(levels))
@@ -116,11 +116,10 @@ class OutsideJudge(FrozenNetwork):
         return gaze[None]
 
 
-def _square(centre: Tensor, side: Tensor | float) -> tuple[int, int, int]:
-    """Left, top and side in whole pixels; from sides of the picture or from pixels."""
-    unit = HELD_OUT_SIDE if float(side) < 2 else 1
-    x, y = (float(value) * unit for value in centre)
-    wide = max(8, round(float(side) * unit))
+def _square(centre: Tensor, side: Tensor) -> tuple[int, int, int]:
+    """Left, top and side in whole pixels, of a square given in pixels."""
+    x, y = centre.tolist()
+    wide = max(8, round(float(side)))
     return round(x - wide / 2), round(y - wide / 2), wide
 
 

@@ -92,7 +92,7 @@ def unseal_all(data: bytes) -> list[Sealed]:
 
     Raises:
         SealedError: not a PNG, no code in it, a damaged file, or one made by a
-            newer version. A wrong password is never noticed, here or later.
+            newer version. Nothing here depends on a password.
     """
     try:
         bodies = [body for kind, body in read_png_chunks(data) if kind == CHUNK]

@@ -21,7 +21,8 @@ and may then write another person in its place: no tag would tell.
 
 Beside a hidden code there may be the photograph's own face (``photo.detail``), under
 ChaCha20-Poly1305 and a key made of the same one: what the generator could not paint
-then comes back as well. Under a wrong password there is none, and no error.
+then comes back as well. Under a wrong password there is none, and no error. But it has
+a tag, which tells a program that guesses at once whether the password is right.
 """
 
 from __future__ import annotations
@@ -299,7 +300,7 @@ def text_of(notes: Mapping[str, Any]) -> bytes:
 
 
 def _associated(sealed: Sealed) -> bytes:
-    """What the tag of a sealed code covers beside the code.
+    """What the tags of a sealed code and of the detail cover beside these.
 
     All but the squares of neighbours, which change when those are encrypted too.
     """

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from facersa.cipher.catalogue import CATALOGUE
 from facersa.cli.measure import MEANINGS, verdict
 from facersa.judges.calibration import JUDGES, calibration
 
@@ -210,3 +211,18 @@ def test_tables_are_written_and_printed(
     assert run("evaluate", "--tables", "--preset", "smoke", "--json", file) == 0
     assert list(json.loads(file.read_text())["systems"]) == ["mask"]
     assert capsys.readouterr().out.splitlines()[1].startswith("mask")
+
+
+def test_judges_measure_every_cipher(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def verify(ciphers: Any, _: Any, folder: str, **how: Any) -> dict[str, Any]:
+        seen.update(how, ciphers=set(ciphers), folder=folder)
+        return {}
+
+    monkeypatch.setattr("facersa.evaluation.verification.verify", verify)
+    monkeypatch.setattr("facersa.cli.measure.report", lambda *_: None)
+    assert run("evaluate", "--judges", "--n", 3, "--output", tmp_path) == 0
+    assert seen["ciphers"] == set(CATALOGUE) and seen["n"] == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 
 from facersa.cipher.catalogue import load_cipher
 from facersa.errors import CheckpointError, FaceRSAError
+from facersa.evaluation import crowd as crowd_module
 from facersa.evaluation.crowd import (
     Crowd,
     attack_pictures,
@@ -112,3 +114,56 @@ def test_a_crowd_is_painted_once(
     keep.write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="delete it"):
         paint_crowd(cipher, generator, panel, **how)
+
+
+class Painted:
+    """Codes as their own pictures."""
+
+    def __init__(self, generator: Generator) -> None:
+        pass
+
+    def stream(self, ws: torch.Tensor, _: Any) -> list[torch.Tensor]:
+        return list(ws.split(1))
+
+
+class Ears:
+    """In place of a panel; stops after so many pictures."""
+
+    def __init__(self, stop: int = 1000) -> None:
+        self.left = stop
+        self.identity = self.heldout = self
+
+    def embed(self, face: torch.Tensor) -> torch.Tensor:
+        return face[:, 4, :8]
+
+    def features(self, face: torch.Tensor) -> torch.Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return face[0, 5, :6]
+
+
+def test_a_stopped_crowd_goes_on_as_if_it_had_not(
+    generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crowd_module, "Renderer", Painted)
+    monkeypatch.setattr(crowd_module, "PASSWORDS", 3)
+    monkeypatch.setattr(crowd_module, "EVERY", 1)
+    cipher, keep = load_cipher("rotation"), tmp_path / "crowd.safetensors"
+    how: dict[str, Any] = {"n": 4, "averaged": 2, "progress": False}
+
+    def paint(panel: Any, **more: Any) -> Crowd:
+        return paint_crowd(cipher, generator, panel, **how | more)
+
+    whole = paint(Ears())
+    with pytest.raises(KeyboardInterrupt):
+        paint(Ears(stop=5), keep=keep)  # two people, and half of the third
+    rest = Ears()
+    found = paint(rest, keep=keep)
+    assert rest.left == 1000 - 4
+    for name in ("plain", "encrypted", "many"):
+        one, other = (getattr(made, name)["heldout"] for made in (found, whole))
+        assert torch.equal(one, other)
+    assert torch.equal(found.features, whole.features)
+    with pytest.raises(CheckpointError, match="another crowd"):
+        paint(Ears(), keep=keep, averaged=1)

@@ -95,8 +95,9 @@ def test_every_committed_result_reads_and_prints() -> None:
     for path in paths:
         result = json.loads(path.read_text())
         assert "attacks" not in result and result["experiment"], path.name
-        entries = [Row(**entry) for entry in result["rows"]]
-        assert len({row[:4] for row in entries}) == len(entries), path.name
-        assert all(row.n == 0 or row.low <= row.high for row in entries), path.name
-        printed = table(result)
-        assert all(f"({row.property})" in printed for row in entries), path.name
+        for part in result.get("systems", {"": result}).values():
+            entries = [Row(**entry) for entry in part["rows"]]
+            assert len({row[:4] for row in entries}) == len(entries), path.name
+            assert all(row.n == 0 or row.low <= row.high for row in entries), path.name
+            printed = table(part)
+            assert all(f"({row.property})" in printed for row in entries), path.name

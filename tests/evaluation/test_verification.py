@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from facersa.cipher.rotation import RotationCipher
-from facersa.errors import FaceRSAError
+from facersa.errors import CheckpointError, FaceRSAError
 from facersa.evaluation import verification
 from facersa.evaluation.results import table, value
 from facersa.evaluation.verification import (
@@ -145,3 +145,11 @@ def test_few_people_are_refused(
 ) -> None:
     with pytest.raises(FaceRSAError, match="a gallery of 64"):
         verify({}, generator, tmp_path, **few)
+
+
+def test_a_psi_without_a_calibration_is_refused_before_painting(
+    generator: Generator, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="psi 0.5"):
+        verify({}, generator, tmp_path / "judged", psi=0.5)
+    assert not (tmp_path / "judged").exists()

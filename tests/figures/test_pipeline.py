@@ -16,8 +16,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
+from facersa.cipher.catalogue import DEFAULT, load_cipher
 from facersa.errors import ExploreError
-from facersa.figures.pipeline import BOXES, PARTS, pipeline, svg, where_we_are
+from facersa.figures.pipeline import (
+    BOXES,
+    EDITED,
+    PARTS,
+    pipeline,
+    svg,
+    where_we_are,
+)
 
 STATIC = Path(__file__).resolve().parents[2] / "book" / "_static"
 
@@ -80,3 +88,7 @@ def test_an_unknown_part_is_refused() -> None:
 def test_the_drawing_on_the_first_page_is_this_one() -> None:
     assert words((STATIC / "pipeline.svg").read_text()) == words(svg())
     assert words(svg()) >= {"photo", "cipher", "seal", "Encrypt", "Decrypt"}
+
+
+def test_the_edited_rows_are_the_default_ciphers() -> None:
+    assert tuple(EDITED) == load_cipher(DEFAULT).layers

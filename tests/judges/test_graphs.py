@@ -87,9 +87,7 @@ def test_small_operations_are_what_they_are_called() -> None:
         assert torch.equal(result(operation, x, other), expected), operation
     assert torch.equal(result("Relu", x), x.clamp(min=0))
     assert torch.equal(result("Identity", x), x)
-    torch.testing.assert_close(result("Sigmoid", x), 1 / (1 + torch.exp(-x)))
-    shares = torch.exp(x) / torch.exp(x).sum(3, keepdim=True)
-    torch.testing.assert_close(result("Softmax", x), shares)
+
     axes = torch.tensor([1, 2])
     torch.testing.assert_close(result("Mean", x, axes), x.flatten(1, 2).mean(1))
     assert result("Mean", x, axes, keep_dims=True).shape == (2, 1, 1, 5)
@@ -101,9 +99,6 @@ def test_small_operations_are_what_they_are_called() -> None:
     assert torch.equal(result("Reshape", x, torch.tensor([1, -1])), x.flatten(1))
     joined = result("ConcatV2", x, x + 1, torch.tensor(-1))
     assert torch.equal(joined, torch.cat([x, x + 1], 3))
-    weight, bias = torch.randn(5, 2), torch.randn(2)
-    fused = result("_FusedMatMul", x[:, 0, 0], weight, bias, fused=("BiasAdd", "Relu"))
-    torch.testing.assert_close(fused, (x[:, 0, 0] @ weight + bias).relu())
 
 
 def test_only_what_an_output_needs_is_kept() -> None:
