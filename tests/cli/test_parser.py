@@ -241,7 +241,9 @@ def test_functions_are_typed_and_choices_agree() -> None:
 
 
 SLOW = """
-import os, sys, time, types
+import os, signal, sys, time, types
+signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup and & ignore these
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from facersa.__main__ import main
 from facersa.files import write_atomic
 def slow(descriptor):
