@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from facersa.cipher.steady import PUSHES
 from facersa.errors import FaceRSAError
 from facersa.evaluation.results import value
 
@@ -181,6 +182,43 @@ def judges() -> list[str]:
     return lines
 
 
+def pushes() -> list[str]:
+    runs = {
+        f"{name}, {PUSHES[name]:g}": results(f"photographs_{file}")
+        for name, file in (
+            ("gentle", "gentle"),
+            ("usual", "detail"),
+            ("strong", "strong"),
+        )
+    }
+    lines = [f"| `--kappa` | {' | '.join(runs)} |", "|---|---|---|---|"]
+    named = {
+        "id, held-out judge": ("photo~Ie", "id", "heldout"),
+        "id, outside judge": ("photo~Ie", "id", "outside"),
+        "taken for the person by the held-out judge": (
+            "photo~Ie",
+            "same_person",
+            "heldout",
+        ),
+        "by the outside judge": ("photo~Ie", "same_person", "outside"),
+        "landmarks moved, of the side": ("photo~Ie", "landmarks", "heldout"),
+        "told from plain photographs": ("photo~Ie", "told_apart", None),
+    }
+    for name, key in named.items():
+        cells = [name]
+        for run in runs.values():
+            row = value(run, "all", *key)
+            if key[1] in ("same_person", "told_apart"):
+                span = f"[{100 * row.low:.0f}, {100 * row.high:.0f}]"
+                cells.append(f"{percent(row.mean)} {span}")
+            else:
+                digits = 4 if key[1] == "landmarks" else 2
+                span = f"[{row.low:.{digits}f}, {row.high:.{digits}f}]"
+                cells.append(f"{row.mean:.{digits}f} {span}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 SECURITY = guesses, rows, codes, gallery, kills, fuzzing
 
 
@@ -193,6 +231,7 @@ SECURITY = guesses, rows, codes, gallery, kills, fuzzing
         ),
         ("README.md", photographs),
         ("README.md", judges),
+        ("README.md", pushes),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )

@@ -27,7 +27,10 @@ from facersa.generator.statistics import WStatistics
 
 FILE = "steady.safetensors"
 LAYERS = tuple(range(3, 11))
-KAPPA = 0.3  # more than the rotation's: what is kept resembles, the push makes up
+# How far to push: more than the rotation does, since what is kept resembles. README
+# says what each hides and costs.
+PUSHES = {"gentle": 0.15, "usual": 0.3, "strong": 0.45}
+KAPPA = PUSHES["usual"]
 KEPT = 6  # directions that stay; 4 in files of before, which know neither age nor skin
 
 

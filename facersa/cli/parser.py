@@ -95,8 +95,8 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     ),
     "kappa": (
         "X",
-        "how far an exact cipher pushes away from the person, 0 to 2  [default: steady "
-        "0.3, rotation 0.15]",
+        "how far an exact cipher pushes away from the person: gentle, usual, strong, "
+        "or a number from 0 to 2  [default: steady usual, 0.3; rotation gentle, 0.15]",
     ),
     "generator": ("FILE", "a StyleGAN2 or e4e checkpoint  [default: MobileStyleGAN]"),
     "bisenet": ("FILE", "a BiSeNet checkpoint of your own that parses faces"),
@@ -209,7 +209,23 @@ def _layers(text: str) -> tuple[int, ...]:
     return tuple(range(int(first), int(last) + 1))
 
 
-CHECKS: Mapping[str, Any] = {"cipher": _cipher, "face": _face, "layers": _layers}
+def _kappa(text: str) -> float:
+    from facersa.cipher.steady import PUSHES
+
+    try:
+        return PUSHES.get(text) or float(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"expected {', '.join(PUSHES)} or a number, got {text!r}."
+        ) from error
+
+
+CHECKS: Mapping[str, Any] = {
+    "cipher": _cipher,
+    "face": _face,
+    "kappa": _kappa,
+    "layers": _layers,
+}
 
 
 @click.group(

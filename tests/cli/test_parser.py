@@ -206,6 +206,7 @@ def test_ciphers_are_looked_up_when_a_command_runs(
             "--layers 5-8 --kappa 0",
             {"encoder": None, "layers": (5, 6, 7, 8), "kappa": 0.0},
         ),
+        ("--kappa strong", {"encoder": None, "kappa": 0.45}),
         ("", {"encoder": None}),
     ],
 )
