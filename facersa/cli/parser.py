@@ -95,8 +95,9 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     ),
     "kappa": (
         "X",
-        "how far an exact cipher pushes away from the person: gentle, usual, strong, "
-        "or a number from 0 to 2  [default: steady usual, 0.3; rotation gentle, 0.15]",
+        "how far an exact cipher pushes away from the person: gentle, usual or strong, "
+        "0.15, 0.3 and 0.45, or a number from 0 to 2  [default: steady 0.3, rotation "
+        "0.15]",
     ),
     "generator": ("FILE", "a StyleGAN2 or e4e checkpoint  [default: MobileStyleGAN]"),
     "bisenet": ("FILE", "a BiSeNet checkpoint of your own that parses faces"),

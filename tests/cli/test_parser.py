@@ -18,7 +18,7 @@ from facersa.cipher import catalogue
 from facersa.cipher.catalogue import DEFAULT
 from facersa.cipher.password import DEFAULT_BITS
 from facersa.cipher.rotation import DEFAULT_KAPPA, DEFAULT_LAYERS
-from facersa.cipher.steady import KAPPA, LAYERS
+from facersa.cipher.steady import KAPPA, LAYERS, PUSHES
 from facersa.cli import pictures, train
 from facersa.cli.parser import OPTIONS, cipher_names, cli
 from facersa.errors import FaceRSAError
@@ -69,6 +69,9 @@ def test_help_names_the_defaults(run: Run, capsys: Capture) -> None:
     ):
         assert f"[default: {default}]" in shown
     assert all(name in OPTIONS["cipher"][1] for name in cipher_names())
+    *first, last = map(str, PUSHES.values())
+    named = f"{', '.join(PUSHES)}".replace(", strong", " or strong")
+    assert f"{named}, {', '.join(first)} and {last}," in shown
     assert run("evaluate", "--help") == 0
     shown = " ".join(capsys.readouterr().out.split())
     for default in (64, 0, 0.85, "W"):
