@@ -166,7 +166,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
     Raises:
         FaceRSAError: an unknown preset or mapper.
     """
-    config, recipe = _named("mapper", mapper, MAPPERS)
+    config, recipe = named("mapper", mapper, MAPPERS)
     long = recipe.distillation_steps
     small = TrainConfig(steps=6, batch=1, lr=1e-3, pool=4, save_every=3)
     large = replace(config, steps=6000 + long, batch=8, pool=8000, save_every=500)
@@ -182,7 +182,7 @@ def mapper_preset(preset: str, mapper: str) -> tuple[TrainConfig, Recipe]:
         weights = replace(recipe.weights, different=5.0)
         full = replace(full, weights=weights, options={"axes": 64})
     table = {"smoke": (small, smoke), "cpu": (config, recipe), "gpu": (large, full)}
-    return _named("preset", preset, table)
+    return named("preset", preset, table)
 
 
 def scratch_preset(preset: str) -> tuple[TrainConfig, ScratchRecipe]:
@@ -191,7 +191,7 @@ def scratch_preset(preset: str) -> tuple[TrainConfig, ScratchRecipe]:
     Raises:
         FaceRSAError: an unknown preset, or "gpu", which paints (``mapper_preset``).
     """
-    return _named("preset", preset, SCRATCH)
+    return named("preset", preset, SCRATCH)
 
 
 def scratch_recipe_of(settings: Mapping[str, Any]) -> ScratchRecipe:
@@ -212,7 +212,7 @@ def judge_preset(preset: str) -> TrainConfig:
     Raises:
         FaceRSAError: an unknown preset.
     """
-    return _named("preset", preset, JUDGE)
+    return named("preset", preset, JUDGE)
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:
@@ -267,7 +267,7 @@ def encoder_preset(preset: str) -> tuple[TrainConfig, EncoderRecipe]:
     Raises:
         FaceRSAError: an unknown preset.
     """
-    return _named("preset", preset, ENCODER), EncoderRecipe()
+    return named("preset", preset, ENCODER), EncoderRecipe()
 
 
 def encoder_recipe_of(settings: Mapping[str, Any]) -> EncoderRecipe:
@@ -292,12 +292,20 @@ def head_preset(preset: str) -> TrainConfig:
     Raises:
         FaceRSAError: an unknown preset.
     """
-    return _named("preset", preset, HEAD)
+    return named("preset", preset, HEAD)
 
 
-def _named(what: str, name: str, table: Mapping[Any, T]) -> T:
+def named(what: str, name: str, table: Mapping[Any, T]) -> T:
+    """The entry ``name`` of a table; ``what`` it is, for the error.
+
+    Raises:
+        FaceRSAError: there is none.
+    """
     if name not in table:
-        raise FaceRSAError(f"the {what} is one of {', '.join(table)}; got {name!r}.")
+        raise FaceRSAError(
+            f"the {what} is one of {', '.join(table)}; got {name!r}; choose one of "
+            "these."
+        )
     return table[name]
 
 

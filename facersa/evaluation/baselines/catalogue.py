@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-from facersa.errors import FaceRSAError
 from facersa.evaluation.baselines.base import CodeSystem, PictureSystem
 from facersa.evaluation.baselines.learned import load_baseline
 from facersa.evaluation.baselines.noised import EPSILONS, IdentityDPLike, LiLike
@@ -15,6 +14,7 @@ from facersa.evaluation.baselines.pixels import Blur, KSame, Mask, Pixelation
 from facersa.evaluation.baselines.redrawn import CiaganLike, DeepPrivacyLike
 from facersa.evaluation.baselines.turned import CaoLike, SignFlipLike
 from facersa.generator.base import Generator
+from facersa.training.recipes import named
 
 System = PictureSystem | CodeSystem
 Build = Callable[[Generator, torch.Generator | None], System]
@@ -60,9 +60,4 @@ def build_baseline(
     Raises:
         FaceRSAError: there is none of this name.
     """
-    if name not in BASELINES:
-        raise FaceRSAError(
-            f"the system is one of {', '.join(BASELINES)}; got {name!r}; choose one "
-            "of these."
-        )
-    return BASELINES[name].build(generator, rng)
+    return named("system", name, BASELINES).build(generator, rng)

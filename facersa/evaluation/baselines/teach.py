@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facersa.errors import FaceRSAError
 from facersa.evaluation.baselines.learned import (
     LEARNED,
     FitLike,
@@ -36,7 +35,7 @@ from facersa.training.losses import (
     single_loss,
     total,
 )
-from facersa.training.recipes import TAUGHT
+from facersa.training.recipes import TAUGHT, named
 
 SHOWN = 64  # people of the figures
 BASELINES: Mapping[str, TrainConfig] = {
@@ -52,11 +51,7 @@ def baselines_preset(preset: str) -> TrainConfig:
     Raises:
         FaceRSAError: an unknown preset.
     """
-    if preset not in BASELINES:
-        raise FaceRSAError(
-            f"the preset is one of {', '.join(BASELINES)}; got {preset!r}."
-        )
-    return BASELINES[preset]
+    return named("preset", preset, BASELINES)
 
 
 def single_codes(
