@@ -109,6 +109,11 @@ def varied_codes(generator: Generator, count: int, seed: int) -> Tensor:
     return torch.cat(codes)
 
 
+def training_people(generator: Generator, count: int, seed: int) -> Tensor:
+    """The codes of ``varied_codes`` for a training with ``seed``, of its own."""
+    return varied_codes(generator, count, training_seeds(seed, count).start)
+
+
 @torch.no_grad()
 def training_codes(generator: Generator, count: int, seed: int) -> Tensor:
     """The codes of ``varied_codes``, every fourth encrypted under a random password."""

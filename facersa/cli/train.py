@@ -51,12 +51,12 @@ def _encoder(options: TrainOptions) -> tuple[Task, TrainConfig]:
     from facersa.generator.mobile_stylegan import load_mobile_stylegan
     from facersa.judges.networks import load_identity, load_lpips
     from facersa.training.encoder import EncoderTask
-    from facersa.training.recipes import encoder_preset, encoder_recipe_of
+    from facersa.training.recipes import EncoderRecipe, encoder_preset, recipe_of
 
     preset, recipe = encoder_preset(options.preset)
     device, config = options.device, options.config(preset)
     if options.stored:
-        recipe = encoder_recipe_of(options.stored[1])
+        recipe = recipe_of(options.stored[1], EncoderRecipe)
     networks = load_identity(device), load_lpips("alex", device)
     generator = load_mobile_stylegan(device)
     return EncoderTask(generator, *networks, recipe, seed=config.seed), config
@@ -71,7 +71,7 @@ def _mapper(options: TrainOptions) -> tuple[Task, TrainConfig]:
     from facersa.judges.bisenet import BiSeNet, load_bisenet
     from facersa.judges.networks import load_identity, load_landmarks, load_lpips
     from facersa.training.mapper import MapperTask
-    from facersa.training.recipes import mapper_preset, recipe_of
+    from facersa.training.recipes import Recipe, mapper_preset, recipe_of
     from facersa.training.scratch import STAGE
 
     from_scratch = options.cipher == "faithful" and options.preset != "gpu"
@@ -90,7 +90,7 @@ def _mapper(options: TrainOptions) -> tuple[Task, TrainConfig]:
     preset, recipe = mapper_preset(options.preset, options.cipher)
     device, config = options.device, options.config(preset)
     if options.stored:
-        recipe = recipe_of(options.stored[1])
+        recipe = recipe_of(options.stored[1], Recipe)
     generator = load_generator(options.generator, device)
     parser: BiSeNet | GeneratorParser | None = None
     if options.bisenet:
@@ -117,7 +117,7 @@ def _judge(options: TrainOptions, pool: Path | None = None) -> tuple[Task, Train
     from facersa.generator.mobile_stylegan import load_mobile_stylegan
     from facersa.generator.parts import load_parser
     from facersa.judges.networks import load_identity, load_landmarks, load_lpips
-    from facersa.training.distilled import JudgeTask
+    from facersa.training.judge import JudgeTask
     from facersa.training.pool import Judged
     from facersa.training.recipes import judge_preset
 
@@ -137,14 +137,14 @@ def _from_scratch(options: TrainOptions) -> tuple[Task, TrainConfig]:
     from facersa.generator.mobile_stylegan import load_mobile_stylegan
     from facersa.judges.networks import load_identity, load_landmarks
     from facersa.training.distilled import load_judge
-    from facersa.training.recipes import scratch_preset, scratch_recipe_of
+    from facersa.training.recipes import ScratchRecipe, recipe_of, scratch_preset
     from facersa.training.scratch import ScratchTask
 
     preset, recipe = scratch_preset(options.preset)
     device, config = options.device, options.config(preset)
     judge = load_judge(options.judge, device)
     if options.stored:
-        recipe = scratch_recipe_of(options.stored[1])
+        recipe = recipe_of(options.stored[1], ScratchRecipe)
         if options.stored[1].get("judge") != judge.fingerprint:
             raise FaceRSAError(
                 "this run learned from another judge of codes; pass its file with "

@@ -10,6 +10,7 @@ evaluation uses another network (AlexNet, which training uses in LPIPS only).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from facersa.generator.base import Generator, fast_on_cuda
 from facersa.generator.mobile_stylegan import PREVIEW_BLOCKS, MobileStyleGAN
+from facersa.generator.openvino import Renderer
 from facersa.generator.parts import BLOCKS as PARSED_BLOCKS
 from facersa.generator.parts import GeneratorParser
 from facersa.judges.bisenet import BiSeNet
@@ -86,6 +88,30 @@ class Critic(nn.Module):
         plain, encrypted = self(plain.detach()), self(encrypted.detach())
         logistic = F.softplus(-plain).mean() + F.softplus(encrypted).mean()
         return logistic + r1 / 2 * self.linear.weight.square().sum()
+
+
+@torch.no_grad()
+def compare_previews(
+    generator: Generator,
+    identity: IdentityJudge,
+    landmarks: Landmarks,
+    codes: Mapping[str, Tensor],
+    pairs: Mapping[str, tuple[str, str]],
+) -> dict[str, float]:
+    """What the training judges say of previews of codes (B, rows, 512), by name.
+
+    The mean id_raw of each of ``pairs`` and, as "landmarks", how far those move from
+    "I" to "Ie1", in sides.
+    """
+    renderer, device = Renderer(generator), generator.w_avg.device
+    pictures = {k: renderer.preview(ws).to(device) for k, ws in codes.items()}
+    embedded = {k: identity.embed(picture) for k, picture in pictures.items()}
+    figures = {
+        name: float((embedded[a] * embedded[b]).sum(1).mean())
+        for name, (a, b) in pairs.items()
+    }
+    before, after = (landmarks.landmarks(pictures[k]) for k in ("I", "Ie1"))
+    return {**figures, "landmarks": float((before - after).norm(dim=-1).mean())}
 
 
 class Painter:

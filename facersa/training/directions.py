@@ -22,7 +22,7 @@ from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics
 from facersa.judges.look import LookJudge
 from facersa.judges.networks import Pose
-from facersa.people import training_seeds, varied_codes
+from facersa.people import training_people
 
 SIDE = 64  # of the picture whose pixels should stay
 PART = 4  # people painted at once
@@ -147,7 +147,7 @@ def fit_steady(
         count: people at whose codes the gradients are computed.
         progress: show a bar.
     """
-    codes = varied_codes(generator, count, training_seeds(0, count).start)
+    codes = training_people(generator, count, 0)
     gradients = output_gradients(
         generator,
         [

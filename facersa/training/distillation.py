@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from facersa.cipher.base import LearnedCipher
 from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics, whitening
-from facersa.people import training_seeds, varied_codes
+from facersa.people import training_people
 from facersa.training.chains import MOST, fresh_codes, sum_of_first
-from facersa.training.loop import TrainConfig
+from facersa.training.loop import TrainConfig, stored
 
 
 def distillation_loss(
@@ -76,7 +76,6 @@ class Copying:
         self, mapper: LearnedCipher, generator: Generator, teacher: LearnedCipher
     ) -> None:
         self.module: nn.Module = mapper
-        self.product: nn.Module = mapper
         self.settings: Mapping[str, Any] = {}
         self.mapper, self.generator, self.teacher = mapper, generator, teacher
         _, self.axes = whitening(WStatistics.load(), generator.w_avg.device)
@@ -84,8 +83,7 @@ class Copying:
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Draw the people."""
         self.config = config
-        first = training_seeds(config.seed, config.pool).start
-        self.people = varied_codes(self.generator, config.pool, first)
+        self.people = training_people(self.generator, config.pool, config.seed)
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Of a batch."""
@@ -96,3 +94,7 @@ class Copying:
     def measure(self) -> dict[str, float]:
         """Nothing: whoever copies measures by the teacher."""
         return {}
+
+    def shipped(self) -> dict[str, Tensor]:
+        """The student."""
+        return stored(self.module)

@@ -31,7 +31,8 @@ from facersa.judges.networks import IdentityJudge
 from facersa.people import training_codes, training_seeds
 from facersa.sealing.compact import CompactCode
 from facersa.training.augment import DAMAGE, SCENES, augment
-from facersa.training.loop import TrainConfig, seeded
+from facersa.training.loop import TrainConfig, seeded, stored
+from facersa.training.losses import total
 from facersa.training.recipes import EncoderRecipe
 
 PART = 200  # pictures augmented together for the linear read
@@ -95,10 +96,9 @@ class EncoderTask:
         self.shows = shows / (generator.num_ws * shows[0].sum())
         self.basis = cosine_basis(generator.num_ws).float().to(self.device)
 
-    @property
-    def product(self) -> Pyramid:
-        """What ships: the pyramid."""
-        return self.pyramid
+    def shipped(self) -> dict[str, Tensor]:
+        """The pyramid."""
+        return stored(self.pyramid)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -143,8 +143,7 @@ class EncoderTask:
             "lpips": recipe.lpips * self.lpips(picture, target).mean(),
             "identity": recipe.identity * (1 - cosine.mean()),
         }
-        loss = torch.stack(list(terms.values())).sum()
-        figures = {name: value.item() for name, value in terms.items()}
+        loss, figures = total([terms])
         return loss, {"id_raw": cosine.mean().item(), **figures}
 
     @torch.no_grad()

@@ -68,10 +68,6 @@ class Task(Protocol):
         """All networks that a checkpoint holds; what requires gradients is trained."""
 
     @property
-    def product(self) -> nn.Module:
-        """The part of ``module`` whose weights the run writes at its end."""
-
-    @property
     def settings(self) -> Mapping[str, Any]:
         """What rebuilds the task, as JSON: stored in checkpoints and in the card."""
 
@@ -83,6 +79,9 @@ class Task(Protocol):
 
     def measure(self) -> dict[str, float]:
         """Figures on people never trained on, with the present weights."""
+
+    def shipped(self) -> dict[str, Tensor]:
+        """The weights that the run writes at its end; mostly ``stored``."""
 
 
 def open_run(folder: str | Path, *, resume: bool) -> Path:
@@ -186,10 +185,7 @@ def train(
                 _save(task, config, folder, step + 1, optimizer, average)
     task.module.load_state_dict({k: rounded(v).float() for k, v in average.items()})
     results = task.measure()  # of what is written, rounding included
-    weights = {k: rounded(v).contiguous() for k, v in task.product.state_dict().items()}
-    if hasattr(task, "pack"):  # a smaller form of its own
-        weights = task.pack(weights)
-    write_atomic(folder / f"{task.name}.safetensors", save(weights))
+    write_atomic(folder / f"{task.name}.safetensors", save(task.shipped()))
     card = {
         "task": task.name,
         "config": asdict(config),
@@ -205,6 +201,11 @@ def train(
 def rounded(value: Tensor) -> Tensor:
     """As files hold it: matrices in half precision, biases in single."""
     return value.half() if value.ndim > 1 else value
+
+
+def stored(module: nn.Module) -> dict[str, Tensor]:
+    """The weights of a module as files hold them."""
+    return {k: rounded(v).contiguous() for k, v in module.state_dict().items()}
 
 
 def _plain(settings: Mapping[str, Any]) -> Any:

@@ -282,6 +282,8 @@ def all_terms(
     groups: Collection[str],
     weights: LossWeights,
     lpips: Distance | None = None,
+    *,
+    reading: tuple[Tensor, Tensor] | None = None,
 ) -> list[Figures]:
     """The terms of some of the three groups, over the codes of ``chains.named_codes``.
 
@@ -290,6 +292,7 @@ def all_terms(
         groups: of "single", "sequential" and "associated".
         weights: of the terms.
         lpips: perceptual distance, where views have pictures.
+        reading: logits of a ``PasswordReader`` for "Ie1", and the password.
     """
     terms = []
     if "single" in groups:
@@ -299,6 +302,8 @@ def all_terms(
         terms.append(sequential_loss(chain, weights, lpips))
     if "associated" in groups:
         terms.append(associated_loss(views["chained"], views["direct"], weights))
+    if reading is not None and weights.reader:
+        terms.append({"reader": weights.reader * password_reading(*reading)})
     return terms
 
 

@@ -21,29 +21,27 @@ from facersa.cipher.catalogue import build_learned, load_learned
 from facersa.cipher.modulation import ModulationMapper
 from facersa.cipher.ring import RingMapper
 from facersa.generator.base import Generator
-from facersa.generator.openvino import Renderer
 from facersa.generator.parts import GeneratorParser
 from facersa.generator.statistics import WStatistics, whitening
 from facersa.judges.bisenet import BiSeNet
 from facersa.judges.networks import IdentityJudge, Landmarks
-from facersa.people import training_seeds, varied_codes
+from facersa.people import training_people, varied_codes
 from facersa.training.assembly import become_ring
 from facersa.training.chains import GROUPS, Group, fresh_codes, named_codes
-from facersa.training.critic import Critic, Painter
+from facersa.training.critic import Critic, Painter, compare_previews
 from facersa.training.directions import (
     identity_directions,
     output_gradients,
     shrunk,
 )
 from facersa.training.distillation import distillation_loss
-from facersa.training.loop import TrainConfig, seeded
+from facersa.training.loop import TrainConfig, seeded, stored
 from facersa.training.losses import (
     Distance,
     LossWeights,
     PasswordReader,
     View,
     all_terms,
-    password_reading,
     total,
 )
 from facersa.training.recipes import Recipe
@@ -114,10 +112,9 @@ class MapperTask:
         self.module = nn.ModuleDict(networks).to(self.device)
         self.painter = Painter(generator, identity, landmarks, parser)
 
-    @property
-    def product(self) -> nn.Module:
-        """What ships: the mapper alone."""
-        return self.mapper
+    def shipped(self) -> dict[str, Tensor]:
+        """The mapper alone."""
+        return stored(self.mapper)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -127,8 +124,7 @@ class MapperTask:
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Draw the people; set first directions or weights, and the critic's scale."""
         self.config = config
-        first = training_seeds(config.seed, config.pool).start
-        self.codes = varied_codes(self.generator, config.pool, first)
+        self.codes = training_people(self.generator, config.pool, config.seed)
         if (folder / "state").exists():
             return
         rng = torch.Generator().manual_seed(config.seed)
@@ -195,11 +191,8 @@ class MapperTask:
             pairs = int(torch.randint(2, pairs + 1, (), generator=rng))
         codes, password = named_codes(self.mapper, ws, groups, pairs, rng)
         views = self._views(codes)
-        terms = all_terms(views, groups, weights, self.lpips)
-        if weights.reader:
-            logits = self.reader(codes["Ie1"][:, self.mapper.layers[0]])
-            reading = password_reading(logits, password)
-            terms.append({"reader": weights.reader * reading})
+        reading = self.reader(codes["Ie1"][:, self.mapper.layers[0]]), password
+        terms = all_terms(views, groups, weights, self.lpips, reading=reading)
         if weights.natural:
             terms.append({"critic": self._critic_loss(views)})
         loss, figures = total(terms)
@@ -268,15 +261,10 @@ class MapperTask:
             "Ie1e2": twice,
             "I(e1+e2)": self.mapper(ws, e + other),
         }
-        renderer = Renderer(self.generator)
-        pictures = {k: renderer.preview(v).to(self.device) for k, v in named.items()}
-        identity = {name: self.identity.embed(x) for name, x in pictures.items()}
         pairs = [("I", "Ie1"), ("Ie1", "Ie1^"), ("Ie1", "Ie2"), ("I", "Ie1d1")]
         pairs += [("Ie2", "Ie1e2d1"), ("Ie1e2", "I(e1+e2)")]
-        figures = {
-            f"id_raw {a}~{b}": float((identity[a] * identity[b]).sum(1).mean())
-            for a, b in pairs
-        }
-        before, after = (self.landmarks.landmarks(pictures[k]) for k in ("I", "Ie1"))
-        moved = float((before - after).norm(dim=-1).mean())
-        return {"people": float(count), **figures, "landmarks": moved}
+        compared = {f"id_raw {a}~{b}": (a, b) for a, b in pairs}
+        figures = compare_previews(
+            self.generator, self.identity, self.landmarks, named, compared
+        )
+        return {"people": float(count), **figures}

@@ -26,9 +26,9 @@ from facersa.generator.mobile_stylegan import (
 from facersa.generator.openvino import Renderer
 from facersa.judges.networks import IdentityJudge
 from facersa.ops import haar_analysis
-from facersa.people import training_seeds, varied_codes
+from facersa.people import training_people, varied_codes
 from facersa.photo.images import from_uint8, resize, to_uint8
-from facersa.training.loop import TrainConfig, seeded
+from facersa.training.loop import TrainConfig, seeded, stored
 
 PART = 50  # pictures rendered and stored together
 
@@ -58,10 +58,9 @@ class HeadTask:
         # Its best weights have a closed form; only the rest descends.
         self.module.linear.requires_grad_(False)
 
-    @property
-    def product(self) -> PreviewHead:
-        """What ships: the head."""
-        return self.module
+    def shipped(self) -> dict[str, Tensor]:
+        """The head."""
+        return stored(self.module)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -71,8 +70,7 @@ class HeadTask:
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Render the pool and set the linear part by ridge regression."""
         self.batch = config.batch
-        first = training_seeds(config.seed, config.pool).start
-        self.codes = varied_codes(self.generator, config.pool, first)
+        self.codes = training_people(self.generator, config.pool, config.seed)
         self.pixels = render_pool(self.generator, self.codes, folder)
         if not (folder / "state").exists():
             self._fit_linear(min(48, config.pool))

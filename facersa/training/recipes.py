@@ -194,18 +194,6 @@ def scratch_preset(preset: str) -> tuple[TrainConfig, ScratchRecipe]:
     return named("preset", preset, SCRATCH)
 
 
-def scratch_recipe_of(settings: Mapping[str, Any]) -> ScratchRecipe:
-    """The recipe that a run's settings hold.
-
-    Raises:
-        CheckpointError: another version wrote them.
-    """
-    stored = dict(settings["recipe"])
-    weights = _rebuilt(LossWeights, stored["weights"])
-    groups = tuple(stored["groups"])
-    return _rebuilt(ScratchRecipe, {**stored, "weights": weights, "groups": groups})
-
-
 def judge_preset(preset: str) -> TrainConfig:
     """Configuration of the judge of codes.
 
@@ -213,17 +201,6 @@ def judge_preset(preset: str) -> TrainConfig:
         FaceRSAError: an unknown preset.
     """
     return named("preset", preset, JUDGE)
-
-
-def recipe_of(settings: Mapping[str, Any]) -> Recipe:
-    """The recipe that a run's settings hold.
-
-    Raises:
-        CheckpointError: another version wrote them.
-    """
-    stored = dict(settings["recipe"])
-    weights = _rebuilt(LossWeights, stored["weights"])
-    return _rebuilt(Recipe, {**stored, "weights": weights})
 
 
 @dataclass(frozen=True)
@@ -270,15 +247,6 @@ def encoder_preset(preset: str) -> tuple[TrainConfig, EncoderRecipe]:
     return named("preset", preset, ENCODER), EncoderRecipe()
 
 
-def encoder_recipe_of(settings: Mapping[str, Any]) -> EncoderRecipe:
-    """The recipe that a run's settings hold.
-
-    Raises:
-        CheckpointError: another version wrote them.
-    """
-    return _rebuilt(EncoderRecipe, settings["recipe"])
-
-
 HEAD: Mapping[Preset, TrainConfig] = {
     "smoke": TrainConfig(steps=6, batch=2, pool=4, save_every=3),
     "cpu": TrainConfig(),
@@ -309,8 +277,18 @@ def named(what: str, name: str, table: Mapping[Any, T]) -> T:
     return table[name]
 
 
-def _rebuilt(kind: type[T], stored: Mapping[str, Any]) -> T:
+def recipe_of(settings: Mapping[str, Any], kind: type[T]) -> T:
+    """The recipe that a run's settings hold, as JSON gave it back.
+
+    Raises:
+        CheckpointError: another version wrote them.
+    """
+    stored = dict(settings["recipe"])
     try:
+        if "weights" in stored:
+            stored["weights"] = LossWeights(**stored["weights"])
+        if "groups" in stored:
+            stored["groups"] = tuple(stored["groups"])
         return kind(**stored)
     except TypeError as error:
         raise CheckpointError(

@@ -18,25 +18,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facersa.cipher.modulation import MapperConfig, Modulation, ModulationMapper
 from facersa.generator.base import Generator
-from facersa.generator.openvino import Renderer
 from facersa.generator.statistics import WStatistics, whitening
 from facersa.judges.networks import IdentityJudge, Landmarks
-from facersa.people import training_seeds, varied_codes
+from facersa.people import training_people, varied_codes
 from facersa.training.chains import fresh_codes, named_codes
+from facersa.training.critic import compare_previews
 from facersa.training.distilled import UNSEEN, CodeJudge
-from facersa.training.loop import TrainConfig, seeded
+from facersa.training.loop import TrainConfig, seeded, stored
 from facersa.training.losses import (
     LossWeights,
     PasswordReader,
     View,
     all_terms,
     landmark_l2,
-    password_reading,
     total,
 )
 from facersa.training.recipes import ScratchRecipe
@@ -125,10 +123,9 @@ class ScratchTask:
         self.module: nn.Module = nn.ModuleDict(networks).to(self.device)
         self.mean, self.axes = whitening(WStatistics.of(generator), self.device)
 
-    @property
-    def product(self) -> nn.Module:
-        """What ships: the mapper alone."""
-        return self.mapper
+    def shipped(self) -> dict[str, Tensor]:
+        """The mapper alone."""
+        return stored(self.mapper)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -139,26 +136,12 @@ class ScratchTask:
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Draw the people; the last ones are left out of training, for the curves."""
         self.config = config
-        first = training_seeds(config.seed, config.pool).start
-        self.people = varied_codes(self.generator, config.pool, first)
+        self.people = training_people(self.generator, config.pool, config.seed)
         self.split = round((1 - UNSEEN) * config.pool)
-
-    def _half(self) -> torch.autocast:
-        """Matrix products in bfloat16: half the time, and weights stay in float32."""
-        return torch.autocast(self.device.type, torch.bfloat16)
 
     def views(self, codes: Mapping[str, Tensor]) -> dict[str, View]:
         """A predicted view of every code; all in one pass."""
-        layers = list(self.mapper.layers)
-        names = list(codes)
-        ws = torch.cat([codes[name] for name in names])
-        white = (ws[:, layers] - self.mean) @ self.axes
-        with self._half():
-            view = self.judge.view(ws, white)
-        size = len(ws) // len(names)
-        return {
-            name: view.part(k * size, (k + 1) * size) for k, name in enumerate(names)
-        }
+        return self.judge.views(codes, self.mapper.layers, self.mean, self.axes)
 
     def weights_at(self, step: int) -> LossWeights:
         """Recovery grows slowly: at full weight from the start nothing would move."""
@@ -170,14 +153,11 @@ class ScratchTask:
         picked = torch.randint(self.split, (self.config.batch,), generator=rng)
         ws = self.people[picked.to(self.device)]
         groups = set(recipe.groups)
-        with self._half():
+        with torch.autocast(self.device.type, torch.bfloat16):
             codes, password = named_codes(self.mapper, ws, groups, recipe.pairs, rng)
         views = self.views(codes)
-        terms = all_terms(views, groups, weights)
-        if weights.reader:
-            logits = self.reader(codes["Ie1"][:, self.mapper.layers[0]])
-            reading = password_reading(logits, password)
-            terms.append({"reader": weights.reader * reading})
+        reading = self.reader(codes["Ie1"][:, self.mapper.layers[0]]), password
+        terms = all_terms(views, groups, weights, reading=reading)
         loss, figures = total(terms)
         if step % recipe.curves_every == 0 or step + 1 == self.config.steps:
             figures |= self.curves()
@@ -212,19 +192,10 @@ class ScratchTask:
             return figures
         ws = varied_codes(generator, self.painted, seed=0)
         codes = curve_codes(self.mapper, ws, torch.Generator().manual_seed(0))
-        renderer = Renderer(generator)
-        pictures = {
-            name: renderer.preview(code).to(self.device) for name, code in codes.items()
-        }
-        embedded = {
-            name: self.identity.embed(picture) for name, picture in pictures.items()
-        }
-        for name, (a, b) in CURVES.items():
-            cosine = F.cosine_similarity(embedded[a], embedded[b])
-            figures[f"painted {name}"] = float(cosine.mean())
-        before, after = (self.landmarks.landmarks(pictures[k]) for k in ("I", "Ie1"))
-        figures["painted landmarks"] = float((before - after).norm(dim=-1).mean())
-        return figures
+        painted = compare_previews(
+            generator, self.identity, self.landmarks, codes, CURVES
+        )
+        return figures | {f"painted {name}": value for name, value in painted.items()}
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from facersa.inversion.encoder import Pyramid
 from facersa.judges.networks import IdentityJudge, load_identity, load_lpips
 from facersa.training.encoder import EncoderTask
 from facersa.training.loop import stored_run, train
-from facersa.training.recipes import EncoderRecipe, encoder_preset, encoder_recipe_of
+from facersa.training.recipes import EncoderRecipe, encoder_preset, recipe_of
 
 SMOKE, RECIPE = encoder_preset("smoke")
 
@@ -122,7 +122,7 @@ def test_a_resumed_run_gives_the_same_numbers(
     torch.manual_seed(2)  # nothing may depend on the caller's random numbers
     train(make(generator), SMOKE, folders[1], progress=False, until=3)
     config, settings = stored_run(folders[1])
-    recipe = encoder_recipe_of(settings)
+    recipe = recipe_of(settings, EncoderRecipe)
     assert (config, recipe) == (SMOKE, RECIPE)
     parts = train(make(generator, recipe), config, folders[1], progress=False)
     assert whole == parts
@@ -153,6 +153,6 @@ def test_initial_weights_depend_on_the_seed_alone(generator: Generator) -> None:
 def test_presets_and_the_shipped_recipe() -> None:
     card = files("facersa") / "weights" / "encoder.json"
     settings = json.loads(card.read_text())["settings"]
-    assert encoder_recipe_of(settings) == encoder_preset("gpu")[1]
+    assert recipe_of(settings, EncoderRecipe) == encoder_preset("gpu")[1]
     with pytest.raises(FaceRSAError, match="smoke, cpu, gpu; got 'tiny'"):
         encoder_preset("tiny")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from facersa.errors import CheckpointError
 from facersa.training.checkpoints import load_state, save_state
-from facersa.training.loop import TrainConfig, _open_log, open_run, train
+from facersa.training.loop import TrainConfig, _open_log, open_run, stored, train
 
 
 class LineTask:
@@ -26,7 +26,6 @@ class LineTask:
         self.module = nn.Linear(3, 1)
         nn.init.zeros_(self.module.weight)
         nn.init.zeros_(self.module.bias)
-        self.product = self.module
         self.settings = {"line": (1, 2)}
         self.stop_at = stop_at
 
@@ -42,6 +41,9 @@ class LineTask:
 
     def measure(self) -> dict[str, float]:
         return {"bias": self.module.bias.item()}
+
+    def shipped(self) -> dict[str, Tensor]:
+        return stored(self.module)
 
 
 CONFIG = TrainConfig(steps=60, batch=16, lr=0.2, ema=0.9, save_every=10)

@@ -33,9 +33,9 @@ from facersa.training.losses import LossWeights
 from facersa.training.mapper import MapperTask
 from facersa.training.recipes import (
     Recipe,
+    ScratchRecipe,
     mapper_preset,
     recipe_of,
-    scratch_recipe_of,
 )
 from facersa.training.scratch import STAGE
 
@@ -76,8 +76,8 @@ def test_a_stopped_run_resumes_to_the_same_weights(
     with pytest.raises(Stop):
         train(make_task(recipe), config, parts, progress=False, report=stop)
     stored_config, settings = stored_run(parts)
-    assert (stored_config, recipe_of(settings)) == (config, recipe)
-    train(make_task(recipe_of(settings)), config, parts, progress=False)
+    assert (stored_config, recipe_of(settings, Recipe)) == (config, recipe)
+    train(make_task(recipe_of(settings, Recipe)), config, parts, progress=False)
     name = f"mapper_{kind}"
     for file in (f"{name}.safetensors", f"{name}.json"):
         whole = (tmp_path / "whole" / file).read_bytes()
@@ -97,9 +97,11 @@ def test_a_stopped_run_resumes_to_the_same_weights(
 
 def test_a_recipe_of_another_version_is_explained() -> None:
     stored = asdict(mapper_preset("smoke", "assembled")[1])
-    assert recipe_of({"recipe": stored}) == mapper_preset("smoke", "assembled")[1]
+    assert (
+        recipe_of({"recipe": stored}, Recipe) == mapper_preset("smoke", "assembled")[1]
+    )
     with pytest.raises(CheckpointError, match="another version.*assembly_steps"):
-        recipe_of({"recipe": {**stored, "assembly_steps": 6000}})
+        recipe_of({"recipe": {**stored, "assembly_steps": 6000}}, Recipe)
 
 
 @pytest.mark.slow
@@ -271,6 +273,6 @@ def test_a_misspelt_preset_or_mapper_is_an_error() -> None:
 def test_the_recipe_of_the_shipped_weights_can_be_read(kind: str) -> None:
     settings = model_card(kind)["settings"]
     if settings.get("stage") == STAGE:
-        assert scratch_recipe_of(settings).groups == GROUPS
+        assert recipe_of(settings, ScratchRecipe).groups == GROUPS
     else:
-        assert recipe_of(settings).mapper == kind
+        assert recipe_of(settings, Recipe).mapper == kind

@@ -1,4 +1,4 @@
-"""Tests of the pool: what a shard holds, resuming, and the kinds of edits."""
+"""Tests of the pool: what a shard holds, and resuming."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from facersa.errors import CheckpointError
 from facersa.generator.base import Generator
 from facersa.generator.mobile_stylegan import MobileStyleGAN
 from facersa.generator.parts import load_parser
-from facersa.generator.statistics import WStatistics
 from facersa.judges.networks import load_identity, load_landmarks, load_lpips
 from facersa.training.pool import (
     FIELDS,
-    Edits,
     Judged,
     PoolConfig,
     compiled,
@@ -77,18 +75,3 @@ def test_a_pool_goes_on_where_it_was(judged: Judged, tmp_path: Path) -> None:
     other = PoolConfig(people=4, edits=2, shard=2)
     with pytest.raises(CheckpointError, match="other settings"):
         make_pool(judged, other, tmp_path, progress=False)
-
-
-def test_every_edit_changes_the_rows_and_none_leaves_the_space() -> None:
-    stats = WStatistics.load()
-    rng = torch.Generator().manual_seed(0)
-    edits = Edits((5, 6, 7, 8), stats, rng)
-    own, other = stats.unwhiten(torch.randn(2, 4, 512)).float()
-    kinds = edits.coloured, edits.isotropic, edits.donated, edits.turned, edits.mapped
-    for kind in (*kinds, edits):
-        sizes = torch.stack([(kind(own, other) - own).norm() for _ in range(12)])
-        assert torch.isfinite(sizes).all() and (sizes > 1e-3).all()
-        assert sizes.max() > 1.5 * sizes.min()  # from slight to strong
-    again = Edits((5, 6, 7, 8), stats, torch.Generator().manual_seed(5))
-    same = Edits((5, 6, 7, 8), stats, torch.Generator().manual_seed(5))
-    assert torch.equal(again(own, other), same(own, other))

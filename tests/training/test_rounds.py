@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from facersa.errors import CheckpointError
-from facersa.training.loop import TrainConfig
+from facersa.training.loop import TrainConfig, stored
 from facersa.training.rounds import take_turns
 
 CONFIG = TrainConfig(steps=2, batch=1, pool=2, save_every=1)
@@ -21,7 +21,7 @@ class Small:
 
     def __init__(self, name: str, learns_from: Path | None) -> None:
         self.name, self.settings = name, {"from": learns_from and learns_from.name}
-        self.module = self.product = nn.Linear(2, 2)
+        self.module = nn.Linear(2, 2)
 
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Nothing to draw."""
@@ -33,6 +33,10 @@ class Small:
     def measure(self) -> dict[str, float]:
         """Nothing."""
         return {}
+
+    def shipped(self) -> dict[str, Tensor]:
+        """All of it."""
+        return stored(self.module)
 
 
 def test_each_learns_from_the_other_and_a_stopped_turn_goes_on(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from facersa.judges.networks import load_identity, load_landmarks
 from facersa.training.distilled import CodeJudge, JudgeConfig
 from facersa.training.loop import TrainConfig, stored_run, train
 from facersa.training.losses import LossWeights
-from facersa.training.recipes import ScratchRecipe, scratch_preset, scratch_recipe_of
+from facersa.training.recipes import ScratchRecipe, recipe_of, scratch_preset
 from facersa.training.scratch import CURVES, STAGE, ScratchTask
 
 PLAIN = LossWeights()
@@ -120,7 +120,7 @@ def test_a_stopped_run_resumes_and_its_card_rebuilds_the_mapper(
     train(make(generator, recipe), TINY, parts, progress=False, until=2)
     config, settings = stored_run(parts)
     assert (config, settings["stage"]) == (TINY, STAGE)
-    again = scratch_recipe_of(settings)
+    again = recipe_of(settings, ScratchRecipe)
     assert again == recipe
     results = train(make(generator, again), config, parts, progress=False)
     name = "mapper_faithful.safetensors"

@@ -23,16 +23,15 @@ from facersa.evaluation.baselines.learned import (
 )
 from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics, whitening
-from facersa.people import training_seeds, varied_codes
+from facersa.people import training_people
 from facersa.training.chains import altered_codes, fresh_codes
 from facersa.training.distilled import UNSEEN, CodeJudge
-from facersa.training.loop import TrainConfig, seeded
+from facersa.training.loop import TrainConfig, seeded, stored
 from facersa.training.losses import (
     LossWeights,
     PasswordReader,
     View,
-    password_reading,
-    single_loss,
+    all_terms,
     total,
 )
 from facersa.training.recipes import TAUGHT, named
@@ -95,10 +94,9 @@ class BaselineTask:
             readers = {k: PasswordReader(self.sizes.num_bits) for k in LEARNED}
         self.device = judge.mean.device
         self.readers = nn.ModuleDict(readers).to(self.device)
-        self.product: nn.Module = nn.ModuleDict(self.systems).to(self.device)
-        self.module: nn.Module = nn.ModuleDict(
-            {"systems": self.product, "readers": self.readers}
-        )
+        self.both = nn.ModuleDict(self.systems).to(self.device)
+        networks = {"systems": self.both, "readers": self.readers}
+        self.module: nn.Module = nn.ModuleDict(networks)
         self.mean, self.axes = whitening(WStatistics.of(generator), self.device)
 
     @property
@@ -110,18 +108,12 @@ class BaselineTask:
     def prepare(self, config: TrainConfig, folder: Path) -> None:
         """Draw the people; the last ones are left out of training, for the figures."""
         self.config = config
-        first = training_seeds(config.seed, config.pool).start
-        self.people = varied_codes(self.generator, config.pool, first)
+        self.people = training_people(self.generator, config.pool, config.seed)
         self.split = round((1 - UNSEEN) * config.pool)
 
     def views(self, codes: dict[str, Tensor]) -> dict[str, View]:
         """A predicted view of every code; all in one pass."""
-        ws = torch.cat([*codes.values()])
-        white = (ws[:, list(self.sizes.layers)] - self.mean) @ self.axes
-        with torch.autocast(self.device.type, torch.bfloat16):
-            view = self.judge.view(ws, white)
-        size = len(ws) // len(codes)
-        return {k: view.part(i * size, (i + 1) * size) for i, k in enumerate(codes)}
+        return self.judge.views(codes, self.sizes.layers, self.mean, self.axes)
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """L_single and the reader's loss of both, on the same people."""
@@ -131,13 +123,18 @@ class BaselineTask:
         figures: dict[str, float] = {}
         for name, system in self.systems.items():
             codes, password = single_codes(system, ws, rng)
-            terms = [single_loss(self.views(codes), self.weights)]
-            logits = self.readers[name](codes["Ie1"][:, system.layers[0]])
-            reading = password_reading(logits, password)
-            loss, own = total([*terms, {"reader": self.weights.reader * reading}])
+            reading = self.readers[name](codes["Ie1"][:, system.layers[0]]), password
+            views = self.views(codes)
+            loss, own = total(
+                all_terms(views, {"single"}, self.weights, reading=reading)
+            )
             losses.append(loss)
             figures |= {f"{name} {term}": value for term, value in own.items()}
         return torch.stack(losses).sum(), figures
+
+    def shipped(self) -> dict[str, Tensor]:
+        """Both systems, without their readers."""
+        return stored(self.both)
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:

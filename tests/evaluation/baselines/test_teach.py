@@ -54,7 +54,7 @@ def test_a_run_is_repeatable_and_moves_both(
     files = []
     for name in ("a", "b"):
         task = BaselineTask(judge, generator, TINY, seed=1)
-        before = {k: v.clone() for k, v in task.product.state_dict().items()}
+        before = {k: v.clone() for k, v in task.both.state_dict().items()}
         figures = train(task, config, tmp_path / name, progress=False)
         assert {f"{s} curve {p}" for s in ("fit", "riddle") for p in "bcde"} == set(
             figures
