@@ -15,7 +15,7 @@ from matplotlib import get_data_path
 from torch import Tensor
 
 from facersa import FaceRSA, load_image
-from facersa.cipher.password import Secrets
+from facersa.cipher.typed import Secrets
 from facersa.cli.demo import demo_photo
 from facersa.figures.sheets import contact_sheet
 from facersa.files import write_atomic

@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 
-from facersa.cli import attack, demo, measure, pictures, train
+from facersa.cli import attack, demo, encrypt, measure, pictures, train
 from facersa.cli.parser import cli
 from facersa.errors import FaceRSAError
 
 # Each command registers itself with the group when its file is imported.
-COMMANDS = (demo, pictures, measure, attack, train)
+COMMANDS = (demo, encrypt, pictures, measure, attack, train)
 OUT_OF_MEMORY = "not enough memory; close other programs or use a smaller photo."
 STOPPED = "stopped; no file was left half-written."
 # From kill, or when a terminal is closed.

@@ -79,3 +79,12 @@ def haar_analysis(image: Tensor) -> Tensor:
     tl, tr, bl, br = corners.unbind(2)
     high = torch.stack([tl + tr - bl - br, tl - tr + bl - br, tl - tr - bl + br], dim=2)
     return 0.5 * torch.cat([tl + tr + bl + br, high.flatten(1, 2)], dim=1)
+
+
+def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
+    """x and y of the centre of every pixel, (height, width, 2), from .5 on.
+
+    ``like`` gives dtype and device.
+    """
+    sides = (torch.arange(side).to(like) + 0.5 for side in (height, width))
+    return torch.stack(torch.meshgrid(*sides, indexing="ij"), -1).flip(-1)

@@ -13,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facersa.cipher.catalogue import CATALOGUE, fingerprint, load_cipher, restore
-from facersa.cipher.password import NO_KEY, Password, Secrets, stretch
+from facersa.cipher.catalogue import CATALOGUE, load_cipher
+from facersa.cipher.description import fingerprint, restore
+from facersa.cipher.password import NO_KEY, Password, stretch
 from facersa.cipher.rotation import half_columns
+from facersa.cipher.typed import Secrets
 from facersa.errors import PasswordError, SealedError
 from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from facersa.ops import check_shape, haar_analysis, haar_synthesis, pixel_norm
+from facersa.ops import (
+    check_shape,
+    haar_analysis,
+    haar_synthesis,
+    pixel_centres,
+    pixel_norm,
+)
 
 
 def test_haar_puts_each_band_where_the_published_corners_say() -> None:
@@ -55,3 +61,11 @@ def test_check_shape_names_what_came() -> None:
         ValueError, match=r"ws must have shape \(\*, 16\), got \(2, 3\)"
     ):
         check_shape(torch.zeros(2, 3), None, 16, name="ws")
+
+
+def test_pixel_centres_are_x_and_y() -> None:
+    centres = pixel_centres(2, 3, torch.zeros(0, dtype=torch.float64))
+    assert centres.dtype == torch.float64 and centres.shape == (2, 3, 2)
+    for row in range(2):
+        for column in range(3):
+            assert centres[row, column].tolist() == [column + 0.5, row + 0.5]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from facersa.__main__ import main
 from facersa.assets.registry import asset_path
-from facersa.cipher.password import Secrets
+from facersa.cipher.typed import Secrets
 from facersa.generator import openvino, statistics
 from facersa.inversion.inverter import load_backend
 from facersa.inversion.search import project_config

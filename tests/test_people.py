@@ -28,6 +28,7 @@ from facersa.people import (
     people,
     sample_stratum,
     training_codes,
+    training_people,
     training_seeds,
     varied_codes,
 )
@@ -148,3 +149,10 @@ def test_noise_has_the_spread_of_people_and_rows_of_its_own(
     natural = (people[:, 0] - generator.w_avg).norm(dim=-1).mean()
     assert spread == pytest.approx(float(natural), rel=0.1)
     assert torch.equal(draw_noise(generator, 40, 0.85), noise)
+
+
+def test_a_training_draws_from_its_own_seeds(generator: Generator) -> None:
+    drawn = training_people(generator, 2, seed=3)
+    first = training_seeds(3, 2).start
+    assert torch.equal(drawn, varied_codes(generator, 2, first))
+    assert first >= TRAINED.start

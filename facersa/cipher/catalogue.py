@@ -2,20 +2,18 @@
 
 ``CATALOGUE`` is the one list that the command line, the file format, training,
 evaluation and the notebooks read. To add a cipher, write its file, add an entry here
-and a test. ``FORMAT.md`` describes what ``describe`` and ``fingerprint`` put in files.
+and a test. ``description`` says what files say of a cipher.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -23,17 +21,13 @@ from torch import nn
 
 from facersa.assets.registry import shipped_weights
 from facersa.cipher.base import W_DIM, Cipher, LearnedCipher, Settings
-from facersa.cipher.modulation import (
-    AssembledMapper,
-    MapperConfig,
-    ModulationMapper,
-)
+from facersa.cipher.modulation import AssembledMapper, MapperConfig, ModulationMapper
 from facersa.cipher.password import MAX_BITS
 from facersa.cipher.ring import RingConfig, RingMapper
 from facersa.cipher.rotation import RotationCipher
 from facersa.cipher.steady import SteadyCipher
 from facersa.cipher.steered import SteeredConfig, SteeredMapper
-from facersa.errors import AssetError, FaceRSAError, PasswordError, SealedError
+from facersa.errors import AssetError, FaceRSAError, PasswordError
 from facersa.files import read_file
 from facersa.generator.statistics import WStatistics
 
@@ -99,14 +93,6 @@ CATALOGUE: dict[str, Entry] = {
 }
 DEFAULT = "steady"  # what encrypts where no cipher is named
 LEARNED = tuple(name for name, entry in CATALOGUE.items() if entry.learned)
-# What version 1 of the file format called the weights that ship, and what they are now.
-VERSION_1 = {
-    "7a5b723d6d564926": "a23abff9a14c77af",  # ring
-    "703f0141b1325c2d": "252f52b322358b1e",  # steered
-    "af9d2da29c5b9609": "0559ba7aead2a90f",  # faithful, now assembled
-}
-# Name and weights in files of versions 1 and 2, and what they are called now.
-RENAMED = {("faithful", "0559ba7aead2a90f"): ("assembled", "cc29c6324ff62824")}
 
 
 def entry_of(name: str) -> Entry:
@@ -226,9 +212,13 @@ def load_learned(
     Raises:
         AssetError: the weights are missing, damaged or another cipher's.
     """
-    card, tensors = model_card(name, weights), _tensors(name, weights)
+    card = model_card(name, weights)
     stats = WStatistics.load() if statistics is None else statistics
     try:
+        if weights is None:
+            tensors = shipped_weights(f"mapper_{name}.safetensors")
+        else:
+            tensors = load(read_file(weights))
         settings = dict(card["settings"]["mapper"])
         with torch.device("meta"):  # no memory beside that of the file
             cipher = build_learned(name, settings, stats)
@@ -236,7 +226,10 @@ def load_learned(
         cipher.load_state_dict(tensors, assign=True)
         rows = max(*cipher.layers, *cipher.context, 0) + 1
         cipher(torch.zeros(1, rows, W_DIM), torch.zeros(1, cipher.num_bits))
-    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except (
+        *(OSError, SafetensorError, LookupError, TypeError, ValueError),
+        *(ArithmeticError, RuntimeError),
+    ) as error:
         reason = str(error).strip().partition("\n")[0]
         raise AssetError(
             f"{weights or 'the shipped file'} does not hold weights of the {name} "
@@ -264,113 +257,4 @@ def model_card(name: str, weights: str | Path | None = None) -> dict[str, Any]:
         raise AssetError(
             f"cannot read the card of the {name} cipher's weights ({error}); train "
             f"them with: facersa train mapper --cipher {name}"
-        ) from error
-
-
-def fingerprint(cipher: Cipher) -> str:
-    """16 hex digits that tell one cipher, settings and weights, from another.
-
-    SHA-256, field by field: the name; each setting, sorted; each tensor, sorted by
-    name, with its shape and its values as files hold them.
-    """
-    digest = hashlib.sha256(f"facersa cipher 2\n{cipher.name}\n".encode())
-    for key, value in sorted(cipher.settings.items()):
-        digest.update(f"{key}={json.dumps(value)}\n".encode())
-    state = cipher.state_dict() if isinstance(cipher, nn.Module) else {}
-    for key, tensor in sorted(state.items()):
-        kind = "<f2" if tensor.ndim > 1 else "<f4"  # matrices are stored in halves
-        values = tensor.detach().float().cpu().numpy().astype(np.dtype(kind))
-        digest.update(f"{key} {kind} {list(values.shape)}\n".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def label(cipher: Cipher) -> str:
-    """One line for reports: name, rows, settings or fingerprint."""
-    entry = entry_of(cipher.name)
-    parts = [cipher.name, f"rows {list(cipher.layers)}"]
-    parts += [f"{k} {cipher.settings[k]}" for k in entry.public if k != "layers"]
-    if entry.learned:
-        parts.append(f"weights {fingerprint(cipher)}")
-    return ", ".join(parts)
-
-
-def describe(cipher: Cipher) -> dict[str, Any]:
-    """What a file says of ``cipher``, so that ``restore`` can build it again."""
-    entry = entry_of(cipher.name)
-    public = {key: cipher.settings[key] for key in entry.public}
-    described = {"cipher": cipher.name, "num_bits": cipher.num_bits} | public
-    return described | ({"weights": fingerprint(cipher)} if entry.learned else {})
-
-
-def upgrade(described: Mapping[str, Any]) -> dict[str, Any]:
-    """What version 1 of the file format said of a cipher, as ``describe`` says it."""
-    new = dict(described)
-    if new.get("cipher") == "mapper":
-        new["cipher"] = new.pop("mapper", None)
-    if isinstance(weights := new.get("weights"), str):
-        new["weights"] = VERSION_1.get(weights, weights)
-    return new
-
-
-def restore(
-    described: Mapping[str, Any],
-    num_ws: int,
-    *,
-    loaded: Cipher | None = None,
-    statistics: WStatistics | None = None,
-) -> Cipher:
-    """The cipher that ``describe`` described.
-
-    Args:
-        described: as read from a file, so anything may be in it.
-        num_ws: rows of W+.
-        loaded: tried before the shipped weights, if it is the cipher in question.
-        statistics: of w; the shipped ones by default.
-
-    Raises:
-        SealedError: a cipher or weights that are not at hand.
-    """
-    try:
-        given = dict(described)
-        name = given.pop("cipher")
-        weights = given.pop("weights", None)
-        name, weights = RENAMED.get((name, weights), (name, weights))
-        entry = CATALOGUE[name]
-        given = {**entry.before, **given}
-        rows = [*given.get("layers", []), given.get("context", 0)]
-        if not all(type(row) is int and 0 <= row < num_ws for row in rows):
-            raise ValueError(f"rows {rows}")
-        if set(given) != {"num_bits", *entry.public} or (
-            isinstance(weights, str) != entry.learned
-        ):
-            raise ValueError(f"fields {sorted(given)}")
-        if not entry.learned:
-            return build_cipher(name, given, statistics)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SealedError(
-            f"this file asks for a cipher that this version does not know ({error}); "
-            "use the version of facersa that made it, or a newer one."
-        ) from error
-    wanted = weights, given["num_bits"]
-    for at_hand in (loaded, None):
-        if at_hand is None:
-            at_hand = load_cipher(name, statistics=statistics)
-        if at_hand.name == name and (fingerprint(at_hand), at_hand.num_bits) == wanted:
-            return at_hand
-    raise SealedError(
-        f"this file was encrypted with other weights of the {name} cipher ({weights}); "
-        "pass the file that holds them with --weights."
-    )
-
-
-def _tensors(name: str, weights: str | Path | None) -> dict[str, torch.Tensor]:
-    try:
-        if weights is None:
-            return shipped_weights(f"mapper_{name}.safetensors")
-        return load(read_file(weights))
-    except (OSError, SafetensorError) as error:
-        raise AssetError(
-            f"{weights or name} is not a safetensors file of weights ({error}); pass "
-            "the one that training wrote."
         ) from error

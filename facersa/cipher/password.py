@@ -116,9 +116,9 @@ class Password:
         _check_bits(num_bits)
         length = -(-num_bits // 8)
         if seed is None:
-            return cls._from_bytes(secrets.token_bytes(length), num_bits)
+            return cls(_signs(secrets.token_bytes(length), num_bits))
         label = f"facersa random password v1|{num_bits}|{seed}".encode()
-        return cls._from_bytes(hashlib.shake_256(label).digest(length), num_bits)
+        return cls(_signs(hashlib.shake_256(label).digest(length), num_bits))
 
     @classmethod
     def from_text(
@@ -141,14 +141,14 @@ class Password:
                 salt or number of bits.
         """
         _check_bits(num_bits)
-        spelled = _spell(text)
+        spelled = spell(text)
         label = f"facersa password v{scheme}\0".encode()
         if scheme == 1:
             length = max(4, -(-num_bits // 8))  # argon2 makes four bytes or more
-            return cls._from_bytes(stretch(label + spelled, salt, length), num_bits)
+            return cls(_signs(stretch(label + spelled, salt, length), num_bits))
         key = stretch(label + spelled, salt, KEY_BYTES)
         expanded = hashlib.shake_256(b"facersa code v2\0" + key)
-        code = cls._from_bytes(expanded.digest(-(-num_bits // 8)), num_bits)
+        code = cls(_signs(expanded.digest(-(-num_bits // 8)), num_bits))
         return replace(code, key_units=_signs(key, 8 * KEY_BYTES))
 
     @classmethod
@@ -168,10 +168,6 @@ class Password:
                 "copy it again as `facersa pair` printed it."
             )
         return cls(tuple(1 if bit == "1" else -1 for bit in stripped))
-
-    @classmethod
-    def _from_bytes(cls, data: bytes, num_bits: int) -> Password:
-        return cls(_signs(data, num_bits))
 
     @property
     def num_bits(self) -> int:
@@ -304,7 +300,7 @@ def _check_bits(num_bits: int) -> None:
         )
 
 
-def _spell(text: str) -> bytes:
+def spell(text: str) -> bytes:
     """The bytes of a typed password, the same for every way to type its letters."""
     if not text:
         raise PasswordError("the password is empty; type at least one character.")
@@ -315,68 +311,3 @@ def _spell(text: str) -> bytes:
             "the password is not valid Unicode text: the terminal writes other bytes "
             "than the locale says; set LC_ALL to the terminal's encoding."
         ) from None
-
-
-@dataclass(frozen=True)
-class Secrets:
-    """What the user gave: typed passwords, raw codes, or both; never printed.
-
-    Attributes:
-        texts: typed passwords; encrypting adds their codes, decrypting takes
-            them off.
-        codes: raw codes as ``facersa pair`` prints them, added as they are.
-
-    Raises:
-        PasswordError: one string where a tuple of them belongs (each of its letters
-            would be a password), a text that ``Password.from_text`` refuses, codes of
-            different lengths, or more than ``MAX_TERMS`` in all. Said here because
-            stretching the texts takes long.
-    """
-
-    texts: tuple[str, ...] = ()
-    codes: tuple[Password, ...] = ()
-
-    def __post_init__(self) -> None:
-        if isinstance(self.texts, str):
-            raise PasswordError(
-                "expected a tuple of passwords, got one string; write "
-                "Secrets((password,))."
-            )
-        if len(self.texts) + len(self.codes) > MAX_TERMS:
-            raise PasswordError(
-                f"a sum may have at most {MAX_TERMS} passwords; use fewer."
-            )
-        for text in self.texts:
-            _spell(text)
-        if self.codes:
-            total(self.codes)
-
-    def __repr__(self) -> str:
-        return f"Secrets({len(self.texts)} texts, {len(self.codes)} codes)"
-
-    def num_bits(self, wish: int | None = None, *, default: int = DEFAULT_BITS) -> int:
-        """Length of the code: as wished, else as raw codes say, else ``default``."""
-        if wish is not None:
-            return wish
-        return self.codes[0].num_bits if self.codes else default
-
-    def password(
-        self,
-        *,
-        salt: bytes,
-        num_bits: int,
-        decrypt: bool = False,
-        scheme: int = SCHEME,
-    ) -> Password:
-        """The sum of all (property h); decrypting takes the typed ones off.
-
-        Raises:
-            PasswordError: nothing was given, or lengths differ.
-        """
-        typed = [
-            Password.from_text(text, salt=salt, num_bits=num_bits, scheme=scheme)
-            for text in self.texts
-        ]
-        if decrypt:
-            typed = [password.inverse for password in typed]
-        return total([*typed, *self.codes])

@@ -67,7 +67,7 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
     Raises:
         FaceRSAError: as ``FaceRSA`` does.
     """
-    from facersa.cipher.password import Secrets
+    from facersa.cipher.typed import Secrets
     from facersa.figures.sheets import contact_sheet
     from facersa.files import write_atomic
     from facersa.inversion.search import project_config

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from facersa.cli.parser import (
-    Preset,
-    Stratum,
-    build_engine,
-    command,
-    refuse,
-)
+from facersa.cli.parser import Preset, Stratum, build_engine, command, refuse
 from facersa.errors import FaceRSAError
 
 if TYPE_CHECKING:
@@ -137,7 +131,7 @@ def run_evaluate(
     refuse("only --tables has presets", "preset")
     import torch
 
-    from facersa.cipher.catalogue import label
+    from facersa.cipher.description import label
     from facersa.evaluation import properties, robustness
     from facersa.evaluation.photographs import on_photographs
     from facersa.files import check_output

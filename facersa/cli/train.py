@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from facersa.cli.fit import FITS
 from facersa.cli.parser import Device, Preset, command, refuse
 from facersa.errors import FaceRSAError
 
@@ -40,9 +41,10 @@ def _head(options: TrainOptions) -> tuple[Task, TrainConfig]:
     from facersa.generator.mobile_stylegan import load_mobile_stylegan
     from facersa.judges.networks import load_identity
     from facersa.training.preview import HeadTask
-    from facersa.training.recipes import head_preset
+    from facersa.training.recipes import HEAD, named
 
-    device, config = options.device, options.config(head_preset(options.preset))
+    device = options.device
+    config = options.config(named("preset", options.preset, HEAD))
     generator, identity = load_mobile_stylegan(device), load_identity(device)
     return HeadTask(generator, identity, seed=config.seed), config
 
@@ -119,9 +121,10 @@ def _judge(options: TrainOptions, pool: Path | None = None) -> tuple[Task, Train
     from facersa.judges.networks import load_identity, load_landmarks, load_lpips
     from facersa.training.judge import JudgeTask
     from facersa.training.pool import Judged
-    from facersa.training.recipes import judge_preset
+    from facersa.training.recipes import JUDGE, named
 
-    device, config = options.device, options.config(judge_preset(options.preset))
+    device = options.device
+    config = options.config(named("preset", options.preset, JUDGE))
     judged = Judged(
         load_mobile_stylegan(device),
         load_identity(device),
@@ -168,76 +171,14 @@ def _by_turns(options: TrainOptions, folder: Path, rounds: int) -> Path:
     return take_turns(judge, mapper, folder, rounds)
 
 
-def _rotation(options: TrainOptions, folder: Path) -> Path:
-    from facersa.generator.load import load_generator
-    from facersa.generator.statistics import WStatistics
-
-    output = folder / "w_stats.safetensors"
-    generator = load_generator(options.generator, options.device)
-    WStatistics.measure(generator, progress=True).save(output)
-    return output
-
-
-def _steady(options: TrainOptions, folder: Path) -> Path:
-    from safetensors.torch import save
-
-    from facersa.cipher.steady import FILE, KEPT
-    from facersa.files import write_atomic
-    from facersa.generator.mobile_stylegan import load_mobile_stylegan
-    from facersa.judges.look import load_look
-    from facersa.judges.networks import load_pose
-    from facersa.training.directions import fit_steady
-
-    device = options.device
-    directions = fit_steady(
-        load_mobile_stylegan(device), load_pose(device), load_look(device)
-    )
-    write_atomic(folder / FILE, save({f"kept_{KEPT}": directions.cpu().contiguous()}))
-    return folder / FILE
-
-
-def _parser(options: TrainOptions, folder: Path) -> Path:
-    from safetensors.torch import save
-
-    from facersa.files import write_atomic
-    from facersa.generator.mobile_stylegan import load_mobile_stylegan
-    from facersa.generator.parts import fit_parser
-
-    output = folder / "parser.safetensors"
-    centres = (
-        fit_parser(load_mobile_stylegan(options.device)).centres.half().contiguous()
-    )
-    write_atomic(output, save({"centres": centres}))
-    return output
-
-
-def _compact(options: TrainOptions, folder: Path) -> Path:
-    from facersa.files import write_atomic
-    from facersa.sealing.compact import FILE
-    from facersa.sealing.pixels import CODE_BITS
-    from facersa.training.compact import train_compact
-
-    output = folder / FILE
-    write_atomic(output, train_compact(CODE_BITS).save())
-    return output
-
-
-def _calibration(options: TrainOptions, folder: Path) -> Path:
-    from facersa.generator.load import load_generator
-    from facersa.judges.calibration import calibrate_all, save_calibrations
-
-    output = folder / "calibration.json"
-    generator = load_generator(options.generator, options.device)
-    save_calibrations(calibrate_all(generator), output)
-    return output
-
-
 def _baselines(options: TrainOptions) -> tuple[Task, TrainConfig]:
-    from facersa.evaluation.baselines.teach import BaselineTask, baselines_preset
+    from facersa.evaluation.baselines.teach import BASELINES, BaselineTask
     from facersa.generator.mobile_stylegan import load_mobile_stylegan
     from facersa.training.distilled import load_judge
+    from facersa.training.recipes import named
 
-    device, config = options.device, options.config(baselines_preset(options.preset))
+    device = options.device
+    config = options.config(named("preset", options.preset, BASELINES))
     judge = load_judge(options.judge, device)
     return BaselineTask(judge, load_mobile_stylegan(device), seed=config.seed), config
 
@@ -248,14 +189,6 @@ TASKS = {
     "judge": _judge,
     "mapper": _mapper,
     "baselines": _baselines,
-}
-
-FITS: Mapping[str, Callable[[TrainOptions, Path], Path]] = {
-    "rotation": _rotation,
-    "steady": _steady,
-    "parser": _parser,
-    "compact": _compact,
-    "calibration": _calibration,
 }
 
 
@@ -334,6 +267,9 @@ def run_train(
         raise FaceRSAError("there is no CUDA device here; use --device cpu.")
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; nothing on a CPU
     folder = open_run(resume or output or f"runs/{what}", resume=bool(resume))
+    if what in FITS:
+        click.echo(f"wrote {FITS[what](device, generator, folder)}")
+        return
     options = TrainOptions(
         cipher=cipher or "ring",
         preset=preset,
@@ -347,9 +283,6 @@ def run_train(
     )
     if rounds:
         click.echo(f"wrote {_by_turns(options, folder, rounds)}")
-        return
-    if what in FITS:
-        click.echo(f"wrote {FITS[what](options, folder)}")
         return
     task, config = TASKS[what](options)
     results = train(task, config, folder, until=until)

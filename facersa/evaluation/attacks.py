@@ -31,9 +31,7 @@ def copy_row(ws: Tensor, layers: Sequence[int], *sources: int) -> Tensor:
     return forged
 
 
-def classifier_accuracy(
-    plain: Tensor, encrypted: Tensor, *, folds: int = 8, ridge: float = 1.0
-) -> Tensor:
+def classifier_accuracy(plain: Tensor, encrypted: Tensor, *, folds: int = 8) -> Tensor:
     """How well a classifier separates encrypted pictures from plain ones.
 
     A linear classifier (ridge regression to -1 and 1 on standardised features) is
@@ -44,7 +42,6 @@ def classifier_accuracy(
         plain: (P, F) features of the pictures of P people.
         encrypted: (P, F) features of their encrypted pictures.
         folds: groups of people that are tested in turn, at most P.
-        ridge: of the regression, per feature and person.
 
     Returns:
         (P,) share of each person's two pictures that are classified correctly: a
@@ -69,7 +66,7 @@ def classifier_accuracy(
         x = (fitted - mean) / spread
         y = labels.repeat(len(fitted) // 2)
         # Dual form: as many unknowns as pictures, not as features.
-        gram = x @ x.T + ridge * x.shape[1] * torch.eye(len(x), dtype=x.dtype)
+        gram = x @ x.T + x.shape[1] * torch.eye(len(x), dtype=x.dtype)
         weights = x.T @ torch.linalg.solve(gram, y)
         logits = ((both[tested] - mean) / spread) @ weights
         correct[tested] = ((logits > 0) == (labels > 0)).double().mean(1)

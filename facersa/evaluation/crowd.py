@@ -29,7 +29,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.cipher.base import Cipher
-from facersa.cipher.catalogue import label
+from facersa.cipher.description import label
 from facersa.cipher.password import Password
 from facersa.errors import CheckpointError, FaceRSAError
 from facersa.evaluation.attacks import classifier_accuracy

@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.cipher.base import Cipher
-from facersa.cipher.catalogue import label
+from facersa.cipher.description import label
 from facersa.cipher.password import Password
 from facersa.cipher.ring import RingMapper
 from facersa.cipher.rotation import RotationCipher

@@ -17,14 +17,15 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from torch import Tensor
 from tqdm import tqdm
 
-from facersa.cipher.catalogue import label
-from facersa.cipher.password import Secrets
+from facersa.cipher.description import label
+from facersa.cipher.typed import Secrets
 from facersa.errors import ImageError
 from facersa.evaluation.attacks import classifier_accuracy
 from facersa.evaluation.results import Key, head, rows
 from facersa.inversion.kept import KeptInversions
 from facersa.inversion.search import ProjectConfig
 from facersa.judges.panel import FAMILIES, JUDGED_SIDE, Panel, Report
+from facersa.ops import pixel_centres
 from facersa.photo.align import PhotoFace
 from facersa.photo.blend import UNITS, ovalness
 from facersa.photo.images import resize, to_levels, to_uint8
@@ -193,13 +194,9 @@ def _looks(
 def _outside(before: Tensor, after: Tensor, aligned: Aligned) -> float:
     """Mean difference in levels of the pixels outside the painted oval."""
     height, width = before.shape[-2:]
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=torch.float64) + 0.5,
-        torch.arange(width, dtype=torch.float64) + 0.5,
-        indexing="ij",
-    )
-    inverse = np.linalg.inv(aligned.matrix[:, :2])
-    unit = torch.stack([x, y], -1) - torch.from_numpy(aligned.matrix[:, 2])
+    inverse, origin = np.linalg.inv(aligned.matrix[:, :2]), aligned.matrix[:, 2]
+    like = torch.empty(0, dtype=torch.float64)
+    unit = pixel_centres(height, width, like) - torch.from_numpy(origin)
     outside = ovalness(unit @ torch.from_numpy(inverse.T), aligned.oval) > 1
     levels = [to_levels(picture)[0].short() for picture in (before, after)]
     return float((levels[1] - levels[0]).abs()[:, outside].double().mean())

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.cipher.base import Cipher
-from facersa.cipher.catalogue import label
+from facersa.cipher.description import label
 from facersa.cipher.password import Password, total
 from facersa.errors import FaceRSAError
 from facersa.evaluation.attacks import classifier_accuracy, copy_row

@@ -21,7 +21,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facersa.cipher.base import Cipher
-from facersa.cipher.password import Password, Secrets
+from facersa.cipher.password import Password
+from facersa.cipher.typed import Secrets
+from facersa.engine import Inversion
 from facersa.errors import SealedError
 from facersa.evaluation.results import Key, head, rows
 from facersa.inversion.inverter import Inverter
@@ -38,7 +40,7 @@ from facersa.photo.images import (
     to_uint8,
 )
 from facersa.photo.square import Aligned
-from facersa.pipeline import FaceRSA, Inversion
+from facersa.pipeline import FaceRSA
 
 
 def recompress(quality: int, data: bytes) -> bytes:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from facersa.cipher.base import Cipher
 from facersa.cipher.password import Password
+from facersa.engine import Inversion
 from facersa.errors import FaceRSAError
 from facersa.evaluation.attacks import copy_row
 from facersa.evaluation.results import Key, head, rows
@@ -28,7 +29,7 @@ from facersa.judges.calibration import JUDGES
 from facersa.judges.panel import JUDGED_SIDE, Panel, Report
 from facersa.people import STRATA, Stratum, people
 from facersa.photo.images import from_uint8, resize, to_uint8
-from facersa.pipeline import FaceRSA, Inversion
+from facersa.pipeline import FaceRSA
 
 CHOOSING = 8  # other people, on whom the rows to copy are chosen
 COARSE = 3  # of so many first unedited rows pairs are tried as well
@@ -96,7 +97,6 @@ def copied_rows(
     n: int = 70,
     seed: int = 0,
     psi: float = 0.85,
-    strata: Sequence[Stratum] = STRATA,
     inversions: Sequence[Inversion] | None = None,
     panel: Panel | None = None,
     progress: bool = True,
@@ -108,7 +108,6 @@ def copied_rows(
         n: generated people of each stratum, at least 2.
         seed: draws people and passwords.
         psi: truncation of the people.
-        strata: of people.
         inversions: of photographs, instead of generated people.
         panel: judges that are loaded already.
         progress: show bars.
@@ -127,7 +126,8 @@ def copied_rows(
     count = n if inversions is None else len(inversions)
     if count < 2:
         raise FaceRSAError(f"a gallery needs 2 people or more, got {count}; add some.")
-    panel, strata = panel or Panel(), strata if inversions is None else ("W",)
+    panel = panel or Panel()
+    strata: Sequence[Stratum] = STRATA if inversions is None else ("W",)
     values: dict[Key, list[float]] = defaultdict(list)
     chosen: dict[str, str] = {}
     for stratum in strata:

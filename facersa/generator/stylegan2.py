@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facersa.assets.readers import read_torch_file, tensors_under
+from facersa.assets.pickles import read_torch_file, tensors_under
 from facersa.errors import CheckpointError
 from facersa.generator.base import PREVIEW_SIDE, Generator, Mapping
 from facersa.ops import check_shape

@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facersa.assets.readers import read_torch_file, tensors_under
+from facersa.assets.pickles import read_torch_file, tensors_under
 from facersa.errors import CheckpointError
 from facersa.generator.stylegan2 import StyleGAN2, load_stylegan2
 from facersa.ops import check_shape

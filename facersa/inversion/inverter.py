@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from facersa.assets.readers import read_torch_file
+from facersa.assets.pickles import read_torch_file
 from facersa.errors import FaceRSAError
 from facersa.generator.base import PREVIEW_SIDE, Generator
 from facersa.generator.load import load_generator

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facersa.judges.networks import FrozenNetwork, IdentityJudge, tapped
+from facersa.ops import pixel_centres
 from facersa.photo.images import resize
 
 SIDE = 256  # of the trunk's input
@@ -30,10 +31,6 @@ class Features(NamedTuple):
     middle: Tensor
     fine: Tensor
     identity: Tensor
-
-    def take(self, index: Tensor) -> Features:
-        """Features of the pictures at ``index``."""
-        return Features(*(tensor[index] for tensor in self))
 
 
 class Trunk(FrozenNetwork):
@@ -70,12 +67,9 @@ class Trunk(FrozenNetwork):
 
 def _in_frame(x: Tensor, side: int) -> Tensor:
     """A map of the face crop placed into the frame of the picture, zero around."""
-    left, top, right, bottom = FACE_BOX
-    axis = (torch.arange(side, device=x.device) + 0.5) / side
-    across = (axis - left) / (right - left) * 2 - 1
-    down = (axis - top) / (bottom - top) * 2 - 1
-    y, x_ = torch.meshgrid(down, across, indexing="ij")
-    grid = torch.stack([x_, y], -1).expand(len(x), -1, -1, -1)
+    corner, end = torch.tensor(FACE_BOX, device=x.device).split(2)
+    unit = pixel_centres(side, side, x) / side
+    grid = ((unit - corner) / (end - corner) * 2 - 1).expand(len(x), -1, -1, -1)
     return F.grid_sample(x, grid, mode="bilinear", align_corners=False)
 
 

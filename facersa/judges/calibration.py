@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -36,6 +36,7 @@ EXPRESSIONS: Mapping[str | None, str] = {
     "outside": "outside expression",
 }
 CALIBRATED = (*JUDGES, *EXPRESSIONS.values())
+PSIS = (0.7, 0.85, 1.0)
 FALSE_MATCH_RATE = 0.01
 MIN_PAIRS = 2000
 
@@ -108,44 +109,35 @@ def calibrate(
 
 def calibrate_all(
     generator: Generator | None = None,
-    *,
     people: int = 72,
-    psis: Sequence[float] = (0.7, 0.85, 1.0),
-    kept: Iterable[Calibration] = (),
-    progress: bool = True,
 ) -> list[Calibration]:
     """Calibrate all of ``CALIBRATED`` on full pictures, per stratum and psi.
 
     Takes about ten minutes on two cores. ``save_calibrations`` writes the result;
-    the file in ``facersa/weights`` comes from this with the defaults. Cases that are
-    ``kept`` are not measured again.
+    the file in ``facersa/weights`` comes from this with the defaults.
     """
     generator = load_generator() if generator is None else generator
     renderer = Renderer(generator)
-    known = {(case.judge, case.stratum, case.psi): case for case in kept}
     embed = embeddings()
     calibrations: list[Calibration] = []
-    cells = [(stratum, psi) for stratum in STRATA for psi in psis]
-    with tqdm(total=len(cells) * people, unit="face", disable=not progress) as bar:
+    cells = [(stratum, psi) for stratum in STRATA for psi in PSIS]
+    with tqdm(total=len(cells) * people, unit="face") as bar:
         for stratum, psi in cells:
             rows: dict[str, list[Tensor]] = defaultdict(list)
-            cases = {name: known.get((name, stratum, psi)) for name in CALIBRATED}
-            missing = [name for name, case in cases.items() if case is None]
             codes = sample_stratum(generator, stratum, psi, people)
-            for picture in renderer.stream(codes if missing else codes[:0]):
-                for name, row in embed(picture.cpu(), missing).items():
+            for picture in renderer.stream(codes):
+                for name, row in embed(picture.cpu()).items():
                     rows[name].append(row)
                 bar.update()
-            for name, case in cases.items():
-                if case is None:
-                    found = torch.cat(rows[name])
-                    case = calibrate(found, judge=name, stratum=stratum, psi=psi)
+            for name in CALIBRATED:
+                found = torch.cat(rows[name])
+                case = calibrate(found, judge=name, stratum=stratum, psi=psi)
                 calibrations.append(case)
     return calibrations
 
 
-def embeddings() -> Callable[[Tensor, Sequence[str]], dict[str, Tensor]]:
-    """What the judges named, of ``CALIBRATED``, say of a picture (1, 3, R, R).
+def embeddings() -> Callable[[Tensor], dict[str, Tensor]]:
+    """What each judge of ``CALIBRATED`` says of a picture (1, 3, R, R).
 
     All of them are loaded; an undetected face has NaN by the judges that detect.
     """
@@ -153,20 +145,16 @@ def embeddings() -> Callable[[Tensor, Sequence[str]], dict[str, Tensor]]:
     expression = load_expression()
 
     @torch.no_grad()
-    def embed(picture: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        found = {}
-        if "train" in names:
-            found["train"] = train.embed(picture)
+    def embed(picture: Tensor) -> dict[str, Tensor]:
         landmarks = heldout.faces.landmarks(picture)
-        if "heldout" in names:
-            found["heldout"] = heldout.embed(picture, landmarks)
-        if "expression" in names:
-            found["expression"] = centred(expression.logits(picture))
-        if "outside" in names or "outside expression" in names:
-            view = outside.view(picture, landmarks)
-            found["outside"] = view.identity
-            found["outside expression"] = centred(view.expression)
-        return {name: found[name] for name in names}
+        view = outside.view(picture, landmarks)
+        return {
+            "train": train.embed(picture),
+            "heldout": heldout.embed(picture, landmarks),
+            "outside": view.identity,
+            "expression": centred(expression.logits(picture)),
+            "outside expression": centred(view.expression),
+        }
 
     return embed
 

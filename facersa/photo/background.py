@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facersa.ops import pixel_centres
 from facersa.photo.images import resize, to_float
 from facersa.photo.paste import GAP
 from facersa.photo.square import AROUND, Aligned, roundness, units
@@ -59,9 +60,7 @@ def match_background(
     inside = _ring(INSIDE).repeat(len(RINGS), 1)[usable]
     gap = _colours(photo, pixels[usable]).to(face) - _at(resize(face, SIDE), inside)
     weight = _at(background, inside)[:, 0]
-    axis = (torch.arange(SIDE).to(face) + 0.5) / SIDE
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    grid = torch.stack([x, y], -1).flatten(0, 1)
+    grid = pixel_centres(SIDE, SIDE, face).flatten(0, 1) / SIDE
     near = torch.cdist(grid, around[usable].to(face)).clamp(min=NEAREST) ** -FALL
     total = (near @ weight + FLOOR * near.sum(1))[:, None]
     carried = (near @ (weight[:, None] * gap) / total).T.reshape(1, 3, SIDE, SIDE)

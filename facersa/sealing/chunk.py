@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from facersa.cipher.catalogue import upgrade
+from facersa.cipher.description import upgrade
 from facersa.cipher.password import SALT_BYTES, SCHEME
 from facersa.errors import ImageError, SealedError
 from facersa.photo.images import png_bytes, read_png_chunks

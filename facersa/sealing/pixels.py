@@ -23,7 +23,8 @@ import numpy as np
 from reedsolo import ReedSolomonError, RSCodec
 from torch import Tensor
 
-from facersa.cipher.catalogue import CATALOGUE, upgrade
+from facersa.cipher.catalogue import CATALOGUE
+from facersa.cipher.description import upgrade
 from facersa.cipher.password import SALT_BYTES, SCHEME
 from facersa.errors import SealedError
 from facersa.generator.statistics import WStatistics

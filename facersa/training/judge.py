@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facersa.cipher.base import LearnedCipher
-from facersa.cipher.catalogue import fingerprint
+from facersa.cipher.description import fingerprint
 from facersa.training.distilled import (
     SIZES,
     UNSEEN,

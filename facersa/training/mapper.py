@@ -29,11 +29,7 @@ from facersa.people import training_people, varied_codes
 from facersa.training.assembly import become_ring
 from facersa.training.chains import GROUPS, Group, fresh_codes, named_codes
 from facersa.training.critic import Critic, Painter, compare_previews
-from facersa.training.directions import (
-    identity_directions,
-    output_gradients,
-    shrunk,
-)
+from facersa.training.directions import identity_directions, output_gradients, shrunk
 from facersa.training.distillation import distillation_loss
 from facersa.training.loop import TrainConfig, seeded, stored
 from facersa.training.losses import (

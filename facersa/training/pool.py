@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from facersa.cipher.base import LearnedCipher
-from facersa.cipher.catalogue import fingerprint
+from facersa.cipher.description import fingerprint
 from facersa.errors import CheckpointError
 from facersa.files import write_atomic
 from facersa.generator.mobile_stylegan import PREVIEW_BLOCKS, MobileStyleGAN

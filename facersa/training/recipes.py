@@ -194,15 +194,6 @@ def scratch_preset(preset: str) -> tuple[TrainConfig, ScratchRecipe]:
     return named("preset", preset, SCRATCH)
 
 
-def judge_preset(preset: str) -> TrainConfig:
-    """Configuration of the judge of codes.
-
-    Raises:
-        FaceRSAError: an unknown preset.
-    """
-    return named("preset", preset, JUDGE)
-
-
 @dataclass(frozen=True)
 class EncoderRecipe:
     """What the encoder learns from, and the weight of each loss.
@@ -252,15 +243,6 @@ HEAD: Mapping[Preset, TrainConfig] = {
     "cpu": TrainConfig(),
     "gpu": TrainConfig(steps=20_000, batch=16, pool=20_000, save_every=1000),
 }
-
-
-def head_preset(preset: str) -> TrainConfig:
-    """Configuration of the preview head.
-
-    Raises:
-        FaceRSAError: an unknown preset.
-    """
-    return named("preset", preset, HEAD)
 
 
 def named(what: str, name: str, table: Mapping[Any, T]) -> T:

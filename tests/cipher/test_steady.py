@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from facersa.cipher.catalogue import restore
+from facersa.cipher.description import restore
 from facersa.cipher.password import Password, total
 from facersa.cipher.steady import SteadyCipher, complete_basis, kept_directions
 from facersa.generator.base import Generator

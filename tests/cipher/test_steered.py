@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from facersa.cipher.catalogue import fingerprint
+from facersa.cipher.description import fingerprint
 from facersa.cipher.password import Password
 from facersa.cipher.steered import SteeredConfig, SteeredMapper
 

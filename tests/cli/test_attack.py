@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from facersa.evaluation import crowd, open_codes
-from facersa.evaluation.guesses import FALSE
+from facersa.evaluation.distinguishers import FALSE
 from facersa.evaluation.results import value
 
 Run = Callable[..., int]

@@ -19,7 +19,7 @@ from facersa.cipher.catalogue import DEFAULT
 from facersa.cipher.password import DEFAULT_BITS
 from facersa.cipher.rotation import DEFAULT_KAPPA, DEFAULT_LAYERS
 from facersa.cipher.steady import KAPPA, LAYERS, PUSHES
-from facersa.cli import pictures, train
+from facersa.cli import encrypt, fit, train
 from facersa.cli.parser import OPTIONS, cipher_names, cli
 from facersa.errors import FaceRSAError
 from facersa.inversion.search import ProjectConfig
@@ -239,8 +239,8 @@ def test_settings_and_files_of_ones_own_reach_the_engine(
 
 def test_functions_are_typed_and_choices_agree() -> None:
     choices = cli.commands["train"].params[0].type.choices  # type: ignore[attr-defined]
-    assert set(choices) == {*train.TASKS, *train.FITS}
-    assert pictures.encrypt.__annotations__["kappa"] == "float | None"
+    assert set(choices) == {*train.TASKS, *fit.FITS}
+    assert encrypt.encrypt.__annotations__["kappa"] == "float | None"
     assert os.environ.get("_FACERSA_COMPLETE") is None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from facersa.cli.train import FITS, TASKS, TrainOptions
+from facersa.cli.train import TASKS, TrainOptions
 from facersa.training.loop import TrainConfig
 
 Run = Callable[..., int]
@@ -69,14 +69,6 @@ def test_a_resumed_run_keeps_its_own(
     monkeypatch.setattr("facersa.training.loop.stored_run", lambda _: (stored, {}))
     assert run("train", "encoder", "--resume", tmp_path) == 0
     assert started["config"] == stored
-
-
-def test_statistics_are_measured(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    monkeypatch.setitem(FITS, "rotation", lambda _, folder: folder / "w.safetensors")
-    assert run("train", "rotation", "-o", tmp_path) == 0
-    assert capsys.readouterr().out == f"wrote {tmp_path / 'w.safetensors'}\n"
 
 
 @pytest.mark.parametrize(

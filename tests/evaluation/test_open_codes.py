@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from facersa.cipher.base import Cipher
-from facersa.cipher.catalogue import label, load_cipher
+from facersa.cipher.catalogue import load_cipher
+from facersa.cipher.description import label
 from facersa.cipher.modulation import MapperConfig, ModulationMapper
 from facersa.cipher.password import Password
 from facersa.cipher.rotation import RotationCipher

@@ -34,16 +34,11 @@ from tiny_checkpoints import encoder_tensors, stylegan2_tensors
 from torch import Tensor
 
 from facersa.__main__ import main
-from facersa.assets import graphs, readers
-from facersa.cipher import catalogue, password
+from facersa.assets import graphs, pickles, readers
+from facersa.cipher import description, password
 from facersa.cipher.base import LearnedCipher
-from facersa.cipher.catalogue import (
-    RENAMED,
-    VERSION_1,
-    build_learned,
-    load_learned,
-    restore,
-)
+from facersa.cipher.catalogue import build_learned, load_learned
+from facersa.cipher.description import RENAMED, VERSION_1, fingerprint, restore
 from facersa.cipher.password import Password
 from facersa.cli.parser import cli
 from facersa.cli.pictures import read_secrets
@@ -129,7 +124,7 @@ def use(picture: EncryptedPicture) -> None:
 
 def edit(sealed: Sealed) -> None:
     """The code in a face, edited by the cipher that the face names."""
-    with mock.patch.multiple(catalogue, **SHIPPED), contextlib.suppress(FaceRSAError):
+    with mock.patch.multiple(description, **SHIPPED), contextlib.suppress(FaceRSAError):
         cipher = restore(sealed.params, ROWS, statistics=TINY)
         code = torch.full((1, cipher.num_bits), 0.5)
         if cipher.name in ("rotation", "steady"):
@@ -197,7 +192,7 @@ def published(data: bytes) -> None:
         return
     if data[:1] == b"P":
         with contextlib.suppress(FaceRSAError):
-            readers.read_numpy_pickle(data[1:])
+            pickles.read_numpy_pickle(data[1:])
         readers.lpips_trunk(data[1:])
         return
     weights = struct.pack("<16f", *range(16))
@@ -276,7 +271,7 @@ def checkpoint(data: bytes) -> None:
         content = changed(networks()[kind], rest)
     else:
         raw = rest if kind == b"R" else zipped(rest)
-        content = readers.read_torch_file(file("checkpoint.pt", raw))
+        content = pickles.read_torch_file(file("checkpoint.pt", raw))
     quick: Any = dict.fromkeys(("kaiming_uniform_", "uniform_"), unchanged)
     quiet = mock.patch.multiple(torch.nn.init, **quick)
     with quiet, mock.patch.object(stylegan2, "AVERAGE_SAMPLES", 10):
@@ -320,7 +315,7 @@ def learned(name: str) -> LearnedCipher:
 # In place of the weights that ship: small ones under their fingerprints.
 PRINTS = dict(zip(("ring", "steered", "assembled"), VERSION_1.values(), strict=True))
 PRINTS["assembled"] = RENAMED["faithful", PRINTS["assembled"]][1]
-PRINTS["faithful"] = catalogue.fingerprint(load_learned("faithful"))
+PRINTS["faithful"] = fingerprint(load_learned("faithful"))
 SHIPPED: Any = {
     "load_cipher": lambda name, **_: learned(name),
     "fingerprint": lambda cipher: PRINTS[cipher.name],

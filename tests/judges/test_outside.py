@@ -32,7 +32,7 @@ PACKAGE = Path(facersa.__file__).parent
 MEASURES = (
     "judges",
     "evaluation",
-    *(f"cli/{command}.py" for command in ("attack", "demo", "measure", "train")),
+    *(f"cli/{command}.py" for command in ("attack", "demo", "measure", "fit")),
 )
 HAPPY = 3
 
@@ -154,8 +154,8 @@ def test_nothing_that_trains_or_encrypts_hears_them() -> None:
         if name.startswith(tuple(f"facersa.judges.{one}" for one in near))
     }
     assert hearers and all(name.startswith(MEASURES) for name in hearers), hearers
-    # Of the command that trains only the calibration of the judges themselves.
-    training = (PACKAGE / "cli" / "train.py").read_text()
+    # Of the fits only the calibration of the judges themselves.
+    training = (PACKAGE / "cli" / "fit.py").read_text()
     assert training.count("facersa.judges.calibration import calibrate_all") == 1
     assert "outside" not in training and "panel" not in training
     for wing in ("training", "inversion", "cipher", "sealing"):

@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from facersa.cipher.password import Secrets
+from facersa.cipher.typed import Secrets
+from facersa.engine import Inversion
 from facersa.errors import ImageError, SealedError
 from facersa.generator.base import Generator
 from facersa.inversion.search import project_config
 from facersa.judges.metrics import psnr
 from facersa.photo.images import decode_image, jpeg_bytes, png_bytes, resize, to_levels
-from facersa.pipeline import Encrypted, FaceRSA, Inversion
+from facersa.pipeline import Encrypted, FaceRSA
 from facersa.sealing.chunk import pack, seal, unseal, unseal_all
 from facersa.sealing.picture import EncryptedPicture, carries_code
 from facersa.sealing.pixels import find

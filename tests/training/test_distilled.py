@@ -21,10 +21,7 @@ from facersa.training.distilled import (
     predicted_distances,
     unpacked,
 )
-from facersa.training.losses import (
-    LossWeights,
-    quality,
-)
+from facersa.training.losses import LossWeights, quality
 
 SMALL = JudgeConfig(width=48, context=16, depth=1, dropout=0.0)
 

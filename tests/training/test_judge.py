@@ -11,17 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facersa.training import judge
-from facersa.training.distilled import (
-    SIZES,
-    JudgeConfig,
-    load_judge,
-)
+from facersa.training.distilled import SIZES, JudgeConfig, load_judge
 from facersa.training.judge import JudgeTask, true_distances
 from facersa.training.loop import TrainConfig, train
-from facersa.training.losses import (
-    landmark_l2,
-    parsing_divergence,
-)
+from facersa.training.losses import landmark_l2, parsing_divergence
 from facersa.training.pool import FIELDS
 
 SMALL = JudgeConfig(width=48, context=16, depth=1, dropout=0.0)

@@ -13,12 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from facersa.cipher.catalogue import (
-    LEARNED,
-    build_learned,
-    load_learned,
-    model_card,
-)
+from facersa.cipher.catalogue import LEARNED, build_learned, load_learned, model_card
 from facersa.cipher.steered import SteeredMapper
 from facersa.errors import CheckpointError, FaceRSAError
 from facersa.generator.base import Generator
@@ -31,12 +26,7 @@ from facersa.training.critic import Painter
 from facersa.training.loop import stored_run, train
 from facersa.training.losses import LossWeights
 from facersa.training.mapper import MapperTask
-from facersa.training.recipes import (
-    Recipe,
-    ScratchRecipe,
-    mapper_preset,
-    recipe_of,
-)
+from facersa.training.recipes import Recipe, ScratchRecipe, mapper_preset, recipe_of
 from facersa.training.scratch import STAGE
 
 QUIET = ("different", "recover_id", "recover_pixels", "code", "radius", "outliers")

@@ -19,7 +19,7 @@ from facersa.people import varied_codes
 from facersa.training import preview
 from facersa.training.loop import TrainConfig, train
 from facersa.training.preview import HeadTask, render_pool
-from facersa.training.recipes import head_preset
+from facersa.training.recipes import HEAD, named
 
 
 def same(a: PreviewHead, b: dict[str, Tensor]) -> bool:
@@ -78,7 +78,7 @@ def test_rendered_pictures_are_stored_and_checked(
 
 def test_a_misspelt_preset_is_an_error() -> None:
     with pytest.raises(FaceRSAError, match="smoke, cpu, gpu; got 'gpus'"):
-        head_preset("gpus")
+        named("preset", "gpus", HEAD)
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ def test_the_head_learns_in_a_few_steps(tmp_path: Path) -> None:
     generator = load_generator()
     results = train(
         HeadTask(generator, load_identity()),
-        head_preset("smoke"),
+        HEAD["smoke"],
         tmp_path,
         progress=False,
     )

@@ -27,30 +27,16 @@ from facersa.people import training_people
 from facersa.training.chains import altered_codes, fresh_codes
 from facersa.training.distilled import UNSEEN, CodeJudge
 from facersa.training.loop import TrainConfig, seeded, stored
-from facersa.training.losses import (
-    LossWeights,
-    PasswordReader,
-    View,
-    all_terms,
-    total,
-)
-from facersa.training.recipes import TAUGHT, named
+from facersa.training.losses import LossWeights, PasswordReader, View, all_terms, total
+from facersa.training.recipes import TAUGHT
 
 SHOWN = 64  # people of the figures
+# "cpu" has the steps, people and batch of our own mapper.
 BASELINES: Mapping[str, TrainConfig] = {
     "smoke": TrainConfig(steps=4, batch=2, lr=1e-3, pool=64, save_every=2),
     "cpu": TrainConfig(steps=1000, batch=16, lr=3e-3, pool=8000, save_every=250),
     "gpu": TrainConfig(steps=10_000, batch=64, lr=3e-3, pool=20_000, save_every=1000),
 }
-
-
-def baselines_preset(preset: str) -> TrainConfig:
-    """Configuration of both; "cpu" has the steps, people and batch of our own mapper.
-
-    Raises:
-        FaceRSAError: an unknown preset.
-    """
-    return named("preset", preset, BASELINES)
 
 
 def single_codes(

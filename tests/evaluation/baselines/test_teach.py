@@ -5,18 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file
 
-from facersa.errors import FaceRSAError
 from facersa.evaluation.baselines.learned import FitLike, RiddleLike, SmallConfig
-from facersa.evaluation.baselines.teach import (
-    BASELINES,
-    BaselineTask,
-    baselines_preset,
-    single_codes,
-)
+from facersa.evaluation.baselines.teach import BASELINES, BaselineTask, single_codes
 from facersa.generator.base import Generator
 from facersa.training.distilled import CodeJudge, JudgeConfig
 from facersa.training.loop import train
@@ -27,9 +20,7 @@ TINY = SmallConfig(axes=16, width=16, depth=2)
 
 def test_the_budget_is_that_of_our_own_mapper() -> None:
     own = SCRATCH["cpu"][0]
-    assert baselines_preset("cpu") == replace(own, save_every=250)
-    with pytest.raises(FaceRSAError, match="one of smoke, cpu, gpu"):
-        baselines_preset("fast")
+    assert BASELINES["cpu"] == replace(own, save_every=250)
 
 
 def test_codes_are_named_and_undone_as_each_system_does_it(
