@@ -18,10 +18,11 @@ from facersa.generator.parts import load_parser
 from facersa.judges.bisenet import BiSeNet
 from facersa.judges.look import Look, LookJudge
 from facersa.photo.background import match_background
-from facersa.photo.blend import fit_oval, harmonise, soften
+from facersa.photo.blend import fit_oval, harmonise
 from facersa.photo.faces import ALIGNED_BOX, Box, HeldOutFaces
 from facersa.photo.images import is_grey, resize, to_grey, to_uint8
 from facersa.photo.square import Aligned
+from facersa.photo.texture import match_texture
 
 # 255ths of a side. The ovals of a photo and its inversion are nearer than the first; a
 # face that has moved less than the last looks as if it had not moved. The one between
@@ -53,8 +54,8 @@ class FacePainter:
     ) -> tuple[Tensor, Tensor]:
         """The face of a code, grey where the photo it belongs to is grey.
 
-        And the same as it is pasted: its rim, or its background, in the colours of
-        the photo's.
+        And the same as it is pasted: in the light and the texture of the photo, or, as
+        a whole head, its background in the colours of the photo's.
 
         Raises:
             SealedError: numbers so large that they paint nothing.
@@ -67,8 +68,8 @@ class FacePainter:
             )
         face = to_grey(face) if is_grey(photo) else face
         if where is not None and where.oval:
-            soft = soften(face, photo, where) if where.tone else face
-            return face, harmonise(soft, photo, where)
+            lit = harmonise(face, photo, where)
+            return face, match_texture(lit, photo, where) if where.tone else lit
         background = None if where is None else self._background(ws, face)
         if where is None or background is None:
             return face, face

@@ -269,11 +269,13 @@ class FaceRSA(Engine):
             face = self.painter.small(ws)
             if moved(face, where.oval, self.faces) > SAME_POSE:
                 where = replace(where, oval=())  # the whole head is painted
-        face, fitted = self.painter.paint(ws, photo, where)
+        if detail is None:
+            face, new = self.painter.paint(ws, photo, where)
+        else:
+            face, new = self.painter.paint(ws, photo, None)[0], detail
         image = face
         if where is not None:
             _, shown = self.painter.paint(before, photo, where)
-            new = fitted if detail is None else detail
             image = paste(photo, new, where, replaces=shown)
         if sealed.mode == "open":
             notes: dict[str, Any] = {

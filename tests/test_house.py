@@ -40,6 +40,7 @@ HOUSE = {
         "faces",
         "blazeface",
         "blend",
+        "texture",
         "paste",
         "align",
         "detail",

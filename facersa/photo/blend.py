@@ -8,12 +8,11 @@ background stay the photograph's own.
 
 The rim says little of the light on nose and cheeks. So the middle of the face also
 keeps its mean colour in the photograph, and how that changes from side to side and from
-top to bottom: nine numbers, a plane for each channel. And a painted face is blurred
-until it is as sharp as the photograph is there.
+top to bottom: nine numbers, a plane for each channel. What is finer than that is
+``texture``.
 
 All of it can be computed again at decryption. The pixels beyond the rim are never
-painted, and light and sharpness are in the encrypted picture, because it was painted to
-have them.
+painted, and the light is in the encrypted picture, because it was painted to have it.
 """
 
 from __future__ import annotations
@@ -38,11 +37,6 @@ SIDE = 128  # of the grid on which the membrane is computed
 # centre up and down, which leaves out forehead, beard and chin.
 MIDDLE, UP, DOWN = 0.65, -0.35, 0.5
 SEEN = 200  # places of the grid that must be seen there
-# Sharpness is fine detail against coarser, so that contrast does not count: what two
-# blurs take away, in sides. The first is at least a pixel.
-FINE, COARSE = 0.004, 0.03
-SOFTEST = 0.02  # largest blur of a painted face, in sides
-SHARP_SIDE = 512  # pixels at most in which sharpness is measured
 GAP = 0.04  # towards a neighbour's square, in differences of roundness: not read
 
 
@@ -133,45 +127,6 @@ def harmonise(face: Tensor, photo: Tensor, aligned: Aligned) -> Tensor:
         torch.from_numpy(membrane)[None].to(face), size, mode="bicubic"
     )
     return (face + change).clamp(-1, 1)
-
-
-def soften(face: Tensor, photo: Tensor, aligned: Aligned) -> Tensor:
-    """A painted face, blurred where it is sharper than the photograph is.
-
-    Args:
-        face: (1, 3, S, S) in [-1, 1], any S.
-        photo: (1, 3, H, W), uint8 or in [-1, 1].
-        aligned: the position of the square and its oval.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    side = max(16, min(round(aligned.side), SHARP_SIDE))
-    unit = unit_grid(side)
-    middle = (ovalness(unit, aligned.oval) < MIDDLE) & readable(unit, aligned)
-    if not middle.any():
-        return face
-    picture, painted = (
-        x[0].double().mean(0).cpu().numpy()
-        for x in (crop(photo, aligned.quad, side).image, resize(face, side))
-    )
-
-    def sharpness(grey: np.ndarray) -> float:
-        fine = gaussian_filter(grey, max(1.0, FINE * side))
-        coarse = gaussian_filter(grey, COARSE * side)
-        inside = middle.numpy()
-        details = ((grey - fine)[inside] ** 2).mean()
-        return float(details / (((fine - coarse)[inside] ** 2).mean() + 1e-12))
-
-    wanted, low, high = sharpness(picture), 0.0, SOFTEST
-    if sharpness(painted) <= wanted:
-        return face
-    for _ in range(10):
-        blur = (low + high) / 2
-        sharp = sharpness(gaussian_filter(painted, blur * side)) > wanted
-        low, high = (blur, high) if sharp else (low, blur)
-    sigma = low * face.shape[-1]
-    soft = gaussian_filter(face.cpu().numpy(), (0, 0, sigma, sigma))
-    return torch.from_numpy(soft).to(face)
 
 
 def _light(

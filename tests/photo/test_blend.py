@@ -5,15 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from facersa.photo.align import align
-from facersa.photo.blend import UNITS, fit_oval, harmonise, ovalness, soften
+from facersa.photo.blend import UNITS, fit_oval, harmonise, ovalness
 from facersa.photo.faces import load_held_out_faces
 from facersa.photo.images import to_float, to_levels
 from facersa.photo.paste import paste
-from facersa.photo.square import Aligned, crop, units
+from facersa.photo.square import Aligned, units
 
 UNIT_SQUARE = np.array([[0.0, 0], [0, 1], [1, 1], [1, 0]])
 
@@ -86,21 +85,6 @@ def test_light_that_the_rim_does_not_show_is_taken_away_too(
         out = harmonise(shaded, astronaut, replace(aligned, tone=tone))
         left[tone] = float((out - aligned.image)[..., middle].abs().mean())
     assert left[False] > 0.2 and left[True] < 0.05
-
-
-def test_a_face_becomes_as_sharp_as_its_photograph(
-    astronaut: Tensor, aligned: Aligned
-) -> None:
-    soft = gaussian_filter(astronaut.numpy(), (0, 0, 3.0, 3.0))
-    out = soften(aligned.image, torch.from_numpy(soft), aligned)
-    wanted = crop(torch.from_numpy(soft), aligned.quad, 256).image
-    away = [float((face - wanted).abs().mean()) for face in (aligned.image, out)]
-    assert away[1] < 0.6 * away[0]
-    # A photograph that is sharper leaves it as it is.
-    assert torch.equal(soften(wanted, astronaut, aligned), wanted)
-    # At decryption as at encryption: once soft, it stays as it is.
-    again = soften(out, torch.from_numpy(soft), aligned)
-    assert (again - out).abs().mean() < 0.1 * (out - aligned.image).abs().mean()
 
 
 def test_beyond_the_rim_nothing_changes_and_the_way_back_leaves_no_trace(
