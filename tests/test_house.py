@@ -134,6 +134,7 @@ HOUSE = {
         "baselines.catalogue",
         "published",
         "verdicts",
+        "hifd",
         "tables",
     ),
     "figures": (

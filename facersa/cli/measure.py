@@ -100,6 +100,7 @@ def run_evaluate(
     *,
     tables: bool = False,
     preset: Preset = "cpu",
+    hifd: str | None = None,
     judges: bool = False,
     from_pixels: bool = False,
     inversion: bool = False,
@@ -126,9 +127,9 @@ def run_evaluate(
 ) -> None:
     """Measure the properties (a) to (h) of a cipher, by three judges of identity."""
     if tables:
-        run_tables(preset, seed=seed, arcface=arcface, file=json)
+        run_tables(preset, seed=seed, arcface=arcface, file=json, hifd=hifd)
         return
-    refuse("only --tables has presets", "preset")
+    refuse("only --tables has presets and writes predictions", "preset", "hifd")
     import torch
 
     from facersa.cipher.description import label
@@ -209,7 +210,12 @@ def run_evaluate(
 
 
 def run_tables(
-    preset: Preset, *, seed: int, arcface: str | None, file: str | None
+    preset: Preset,
+    *,
+    seed: int,
+    arcface: str | None,
+    file: str | None,
+    hifd: str | None,
 ) -> None:
     """Tables 1 to 3 of the paper for every system; a stopped run goes on with ``file``.
 
@@ -231,7 +237,12 @@ def run_tables(
         check_output(file, *filter(None, [arcface]))
 
     result = measure_tables(
-        load_generator(), PRESETS[preset], file, seed=seed, panel=load_panel(arcface)
+        load_generator(),
+        PRESETS[preset],
+        file,
+        seed=seed,
+        panel=load_panel(arcface),
+        folder=Path(hifd) if hifd else None,
     )
     click.echo(table_1(result))
 

@@ -164,6 +164,11 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
         "measure the paper's Tables 1 to 3 for this and all other systems instead; "
         "half an hour. With --json, a stopped run goes on",
     ),
+    "hifd": (
+        "DIR",
+        "with --tables, also write what each judge said of each picture, for the "
+        "package hifd",
+    ),
     "evaluate preset": (None, "how much --tables measures; smoke takes two minutes"),
     "device": (None, "where to train"),
     "judge": ("FILE", "a judge of codes of your own, for the faithful mapper"),

@@ -79,7 +79,7 @@ def on_photographs(
         - "colour_edge": CIEDE2000 distance of face and neck, for "photo" and "Ie";
         - "detected": share of faces found again in "Ie";
         - "told_apart": accuracy of a classifier of plain and encrypted faces,
-          photographs held out.
+          photographs held out; and of plain ones and what their own codes paint.
 
     Not all judges are held out here. Salts are chosen by dlib's landmarks and by the
     network of gender and age, and the directions that the steady cipher keeps come
@@ -92,7 +92,7 @@ def on_photographs(
     """
     panel = panel or Panel()
     values: dict[Key, list[float]] = defaultdict(list)
-    features: list[tuple[Tensor, Tensor]] = []
+    features: list[list[Tensor]] = []
     refused = total = 0
     bar = tqdm(photos, desc="photographs", unit="picture", disable=not progress)
     for number, photo in enumerate(bar):
@@ -115,7 +115,7 @@ def on_photographs(
             pictures = [photo, *(file.picture.photo for file in files)]
             cut = [crop(p, face.quad, JUDGED_SIDE).image.float() for p in pictures]
             plain, *reports = (panel.report(picture) for picture in cut)
-            features.append((panel.features(cut[0]), panel.features(cut[1])))
+            features.append([panel.features(picture) for picture in cut[:3]])
             figures: dict[tuple[str, str, str | None], float] = {}
             for pair, other in zip(PAIRS, reports, strict=True):
                 of_pair = panel.identity_figures(plain, other, "W", 1.0)
@@ -142,9 +142,10 @@ def on_photographs(
     if not features:
         raise ImageError("none of these pictures shows a face that can be encrypted.")
     if len(features) > 1:
-        plain_features, hidden_features = map(torch.stack, zip(*features, strict=True))
-        told = classifier_accuracy(plain_features, hidden_features)
-        values["all", "photo~Ie", "told_apart", None] = told.tolist()
+        plain_features, *others = map(torch.stack, zip(*features, strict=True))
+        for pair, painted_features in zip(PAIRS, others, strict=False):
+            told = classifier_accuracy(plain_features, painted_features)
+            values["all", pair, "told_apart", None] = told.tolist()
     steps = (config or ProjectConfig()).steps
     settings = {"pictures": len(photos), "faces": total, "refused": refused}
     settings |= {"steps": steps, "same_look": same_look}

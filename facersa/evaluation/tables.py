@@ -24,12 +24,21 @@ from facersa.cipher.password import Password
 from facersa.errors import FaceRSAError
 from facersa.evaluation.attacks import classifier_accuracy
 from facersa.evaluation.baselines.catalogue import BASELINES, build_baseline
+from facersa.evaluation.hifd import (
+    ORIGINAL,
+    Predictions,
+    folder_of,
+    predictions,
+    write_index,
+    write_predictions,
+)
 from facersa.evaluation.properties import close, property_passwords
 from facersa.evaluation.results import Key, head, rows
 from facersa.evaluation.verdicts import DIFFERENT, SAME, verdicts
 from facersa.files import read_file, write_atomic
 from facersa.generator.base import Generator
 from facersa.generator.openvino import PREVIEW, Renderer
+from facersa.judges.look import load_look
 from facersa.judges.metrics import PAPER_PEAK
 from facersa.judges.panel import JUDGED_SIDE, Panel, Report
 from facersa.people import people
@@ -117,16 +126,31 @@ def system_codes(
 
 
 class Measured:
-    """The people, their pictures and what the judges say of these, made once."""
+    """The people, their pictures and what the judges say of these, made once.
+
+    Args:
+        generator: paints.
+        config: how many people, and how they are painted.
+        panel: the judges.
+        seed: draws the people.
+        folder: where the judges' predictions go, see ``hifd``; None for nowhere.
+    """
 
     def __init__(
-        self, generator: Generator, config: TablesConfig, panel: Panel, seed: int
+        self,
+        generator: Generator,
+        config: TablesConfig,
+        panel: Panel,
+        seed: int,
+        folder: Path | None = None,
     ) -> None:
         self.config, self.panel = config, panel
         self.renderer = Renderer(generator)
         self.codes = people(generator, "W", PSI, config.n, seed)
         self.reports = [self.judge(self.paint(ws)) for ws in self.codes.split(1)]
         self.features = [panel.features(report.picture) for report in self.reports]
+        self.folder = folder
+        self.write(ORIGINAL, self.reports)
 
     def paint(self, ws: Tensor) -> Tensor:
         """A code (1, rows, 512) as it is judged, of side 512."""
@@ -140,22 +164,37 @@ class Measured:
         """What all judges say of a picture."""
         return self.panel.report(picture)
 
+    def write(self, name: str, reports: Sequence[Report]) -> None:
+        """Write what the judges said of one picture of each person."""
+        if self.folder is None:
+            return
+        look = load_look()
+        said = {f"{k:04d}": predictions(r, look) for k, r in enumerate(reports)}
+        write_predictions(self.folder, name, said)
+        if name == ORIGINAL:
+            every: Predictions = {}
+            for one in said.values():
+                every |= one
+            write_index(self.folder, system_names(), every)
+
 
 def measure_system(
     system: Any, measured: Measured, seed: int, *, name: str = "", progress: bool = True
 ) -> list[dict[str, Any]]:
     """Rows of one system, as ``results`` has them."""
     values: dict[Key, list[float]] = defaultdict(list)
-    features = []
+    features, encrypted = [], []
     numbers = range(len(measured.codes))
     for index in tqdm(numbers, desc=name, disable=not progress):
         reports = _reports(system, measured, index, seed)
+        encrypted.append(reports["Ie1"])
         features.append(measured.panel.features(reports["Ie1"].picture))
         _note(values, measured.panel, reports)
     accuracy = classifier_accuracy(
         torch.stack(measured.features), torch.stack(features)
     )
     values["a", "I~Ie1", "classifier_accuracy", None] = accuracy.tolist()
+    measured.write(name, encrypted)
     return rows(values)
 
 
@@ -209,6 +248,7 @@ def measure_tables(
     seed: int = 0,
     panel: Panel | None = None,
     names: Sequence[str] | None = None,
+    folder: Path | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure all systems; those that ``file`` holds already are kept.
@@ -220,6 +260,8 @@ def measure_tables(
         seed: of people, passwords and noise.
         panel: judges that are loaded already.
         names: of ``system_names``, in place of all.
+        folder: where the judges' predictions are written as well, see ``hifd``. A
+            system without them is measured again.
         progress: show bars.
 
     Returns:
@@ -234,10 +276,11 @@ def measure_tables(
         result = _continued(result, Path(file))
     measured = None
     for name in names or system_names():
-        if name in result["systems"]:
+        written = folder is None or (folder / folder_of(name)).is_dir()
+        if name in result["systems"] and written:
             continue
         if measured is None:
-            measured = Measured(generator, config, panel or Panel(), seed)
+            measured = Measured(generator, config, panel or Panel(), seed, folder)
         system = build_system(name, generator, torch.Generator().manual_seed(seed))
         found = measure_system(system, measured, seed, name=name, progress=progress)
         line = {prop: cell._asdict() for prop, cell in verdicts(found).items()}
