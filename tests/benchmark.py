@@ -11,12 +11,16 @@ forward and backward for each person of a step, on CUDA if there is one; the ref
 is one person a step of the steered mapper. On CUDA also previews with their gradients,
 plain and as training computes them. Memory: of whole commands on large photographs;
 ``python tests/benchmark.py memory`` measures nothing else.
+
+``python tests/benchmark.py against REVISION`` times the commands encrypt and decrypt, of
+a whole photograph, as they are now and as they were at that revision of git, in turns.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,13 +37,14 @@ from live_kernel import LiveKernel
 
 from facersa.assets import registry as assets
 from facersa.cipher.catalogue import load_learned
+from facersa.cli.demo import demo_photo
 from facersa.figures.live import REST
 from facersa.generator.base import fast_on_cuda
 from facersa.generator.load import load_generator
 from facersa.generator.openvino import Renderer
 from facersa.generator.parts import load_parser
 from facersa.judges.networks import load_identity, load_landmarks, load_lpips
-from facersa.photo.images import jpeg_bytes, load_photo
+from facersa.photo.images import jpeg_bytes, load_photo, png_bytes
 from facersa.training.mapper import MapperTask
 from facersa.training.recipes import mapper_preset
 
@@ -203,6 +208,10 @@ def gradients(together: int = 64) -> dict[str, list[float]]:
 def main() -> None:
     """Print how busy the machine is, painting, sliders and training."""
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before we begin")
+    if sys.argv[1:2] == ["against"]:
+        for times in versions(sys.argv[2]):
+            report(times)
+        return
     memory()
     if sys.argv[1:] == ["memory"]:
         return
@@ -212,6 +221,44 @@ def main() -> None:
     if torch.cuda.is_available():
         report(gradients())
     print(f"load {os.getloadavg()[0]:.1f} at the end")
+
+
+def versions(revision: str, rounds: int = 3) -> list[dict[str, list[float]]]:
+    """Seconds of encrypt and of decrypt at a revision of git, and now."""
+    root = Path(__file__).resolve().parents[1]
+    encrypting: dict[str, list[float]] = {revision: [], "now": []}
+    decrypting: dict[str, list[float]] = {revision: [], "now": []}
+    environment = {**os.environ, "FACERSA_PASSWORD": "of the benchmark"}
+    with tempfile.TemporaryDirectory() as name:
+        photo, sealed, back = (
+            Path(name) / file for file in ("a.png", "b.png", "c.png")
+        )
+        photo.write_bytes(png_bytes(demo_photo()))
+        old = Path(name) / "old"
+        git = ["git", "-C", str(root), "worktree"]
+        subprocess.run([*git, "add", "--detach", old, revision], check=True)
+        try:
+            for _ in range(rounds):
+                for version, tree in ((revision, old), ("now", root)):
+                    for times, command in (
+                        (encrypting, ["encrypt", photo, "-o", sealed]),
+                        (decrypting, ["decrypt", sealed, "-o", back]),
+                    ):
+                        begin = time.perf_counter()
+                        subprocess.run(
+                            [sys.executable, "-m", "facersa", *command],
+                            cwd=tree,
+                            env=environment,
+                            check=True,
+                            capture_output=True,
+                        )
+                        times[version].append(time.perf_counter() - begin)
+        finally:
+            subprocess.run([*git, "remove", "--force", old], check=True)
+    return [
+        {f"{command}, {version}": seconds for version, seconds in times.items()}
+        for command, times in (("encrypt", encrypting), ("decrypt", decrypting))
+    ]
 
 
 def memory() -> None:
