@@ -12,8 +12,8 @@ is one person a step of the steered mapper. On CUDA also previews with their gra
 plain and as training computes them. Memory: of whole commands on large photographs;
 ``python tests/benchmark.py memory`` measures nothing else.
 
-``python tests/benchmark.py against REVISION`` times the commands encrypt and decrypt, of
-a whole photograph, as they are now and as they were at that revision of git, in turns.
+``python tests/benchmark.py against REVISION`` times the commands encrypt and decrypt on
+a whole photograph, as they are now and as they were at that revision, in turns.
 """
 
 from __future__ import annotations
@@ -241,8 +241,8 @@ def versions(revision: str, rounds: int = 3) -> list[dict[str, list[float]]]:
             for _ in range(rounds):
                 for version, tree in ((revision, old), ("now", root)):
                     for times, command in (
-                        (encrypting, ["encrypt", photo, "-o", sealed]),
-                        (decrypting, ["decrypt", sealed, "-o", back]),
+                        (encrypting, ("encrypt", str(photo), "-o", str(sealed))),
+                        (decrypting, ("decrypt", str(sealed), "-o", str(back))),
                     ):
                         begin = time.perf_counter()
                         subprocess.run(
