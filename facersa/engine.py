@@ -24,8 +24,9 @@ from facersa.inversion.inverter import Inverter
 from facersa.inversion.kept import KeptInversions
 from facersa.inversion.search import ProjectConfig
 from facersa.judges.bisenet import BiSeNet
-from facersa.judges.look import LookJudge, load_look
-from facersa.painting import FacePainter
+from facersa.judges.look import load_look
+from facersa.judges.networks import load_identity
+from facersa.painting import FacePainter, Fitters
 from facersa.photo.align import PhotoFace, choose, find_squares
 from facersa.photo.blazeface import BlazeFace, load_blazeface
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
@@ -125,9 +126,9 @@ class Engine:
         return load_blazeface()
 
     @cached_property
-    def look(self) -> LookJudge:
-        """What tells how old, and whether a man or a woman, somebody looks."""
-        return load_look()
+    def fitters(self) -> Fitters:
+        """What tells how well a painted face fits into a photograph."""
+        return Fitters(self.faces, load_look(), load_identity())
 
     @cached_property
     def inverter(self) -> Inverter:

@@ -16,7 +16,9 @@ from facersa.generator.openvino import Renderer
 from facersa.generator.parts import BLOCKS as PARSED_BLOCKS
 from facersa.generator.parts import load_parser
 from facersa.judges.bisenet import BiSeNet
+from facersa.judges.calibration import calibration
 from facersa.judges.look import Look, LookJudge
+from facersa.judges.networks import IdentityJudge
 from facersa.photo.background import match_background
 from facersa.photo.blend import fit_oval, harmonise
 from facersa.photo.faces import ALIGNED_BOX, Box, HeldOutFaces
@@ -100,22 +102,46 @@ class FacePainter:
 
 
 @dataclass(frozen=True)
+class Fitters:
+    """What tells how well a face fits: landmarks, appearance, identity."""
+
+    faces: HeldOutFaces
+    look: LookJudge
+    identity: IdentityJudge
+
+
+@dataclass(frozen=True)
 class Fit:
-    """What a face should share with the photograph that it goes into.
+    """What a face should share with the photograph that it goes into, and what not.
 
     Attributes:
         oval: the one that is painted; empty if the pose does not matter.
         look: apparent gender and age of the person there; None if they do not matter.
+        person: who is there, as the training judge embeds it, (1, D): not to be
+            recognised by it.
     """
 
     oval: Sequence[int] = ()
     look: Look | None = None
+    person: Tensor | None = None
 
     @torch.no_grad()
-    def misfit(self, face: Tensor, faces: HeldOutFaces, judge: LookJudge) -> float:
-        """How badly a face (1, 3, R, R) fits: at most 1 if nothing is noticed."""
-        pose = moved(face, self.oval, faces) / GOOD_POSE if self.oval else 0
-        return max(pose, unlike(judge.look(face), self.look) if self.look else 0)
+    def misfit(self, face: Tensor, by: Fitters) -> float:
+        """How badly a face (1, 3, R, R) fits: at most 1 if nothing is noticed.
+
+        Nothing is noticed of the person in a face whose cosine exceeds the mean of
+        strangers by a standard deviation, or by less.
+        """
+        misfits = [0.0]
+        if self.oval:
+            misfits.append(moved(face, self.oval, by.faces) / GOOD_POSE)
+        if self.look:
+            misfits.append(unlike(by.look.look(face), self.look))
+        if self.person is not None:
+            strangers = calibration("train", "W", 1.0)
+            cosine = float((by.identity.embed(face) * self.person).sum())
+            misfits.append((cosine - strangers.s0) / strangers.spread)
+        return max(misfits)
 
 
 def painted_oval(face: Tensor, faces: HeldOutFaces) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ came from.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ from facersa.sealing.sealed import conceal, lay_open
 
 Chunk = Literal["ambiguous", "sealed", "open", "none"]
 Part = Literal["face", "head"]
-SALTS = 4  # tried at most, each at the cost of argon2id
+SALTS = 8  # tried at most, each at the cost of argon2id
 IN_PIXELS = ("ambiguous", "none")  # of these the pixels may hold the code as well
 
 
@@ -128,10 +129,9 @@ class FaceRSA(Engine):
         if aligned.oval and not crop:
             own = painted_oval(self.painter.small(ws), self.faces)
             aligned = replace(aligned, oval=reachable(aligned.oval, own))
-        chosen = same_look and secrets.texts  # raw codes leave no choice
-        look = self.look.look(inversion.aligned.image) if chosen else None
         kept = detail and mode != "none" and not crop and bool(aligned.oval)
-        fit = Fit(() if crop else aligned.oval, look)
+        oval = () if crop else aligned.oval
+        fit = self._fit(inversion.aligned.image, oval, same_look)
         salt, password = self._salted(secrets, cipher, ws, fit)
         edited = cipher(ws, password.code)
         notes: dict[str, Any] = {
@@ -288,13 +288,19 @@ class FaceRSA(Engine):
         return Encrypted(out, face, ws)
 
     @torch.no_grad()
+    def _fit(self, person: Tensor, oval: Sequence[int], same_look: bool) -> Fit:
+        """What the face that takes the place of a person's should be like."""
+        look = self.fitters.look.look(person) if same_look else None
+        return Fit(oval, look, self.fitters.identity.embed(person))
+
+    @torch.no_grad()
     def _salted(
         self, secrets: Secrets, cipher: Cipher, ws: Tensor, fit: Fit
     ) -> tuple[bytes, Password]:
         """A salt, and the password under it.
 
         A typed password is another code under each salt. Of a few salts the one is
-        taken whose face fits the photograph best.
+        taken whose face fits the photograph best, and is least like the person there.
 
         Raises:
             PasswordError: passwords that cancel out.
@@ -308,10 +314,10 @@ class FaceRSA(Engine):
                     "these passwords cancel out, so the face would stay as it is; "
                     "leave one of them out."
                 )
-            if fit == Fit() or not secrets.texts:
+            if not secrets.texts:  # raw codes leave no choice
                 return salt, password
             face = self.painter.small(cipher(ws, password.code))
-            misfit = fit.misfit(face, self.faces, self.look)
+            misfit = fit.misfit(face, self.fitters)
             tried.append((misfit, salt, password))
             if misfit <= 1:
                 break

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from facersa.generator.base import Generator
-from facersa.judges.look import Look, LookJudge, load_look
+from facersa.judges.look import Look, load_look
+from facersa.judges.networks import load_identity
 from facersa.painting import (
     GOOD_POSE,
     SAME_POSE,
     FacePainter,
     Fit,
+    Fitters,
     moved,
     painted_oval,
     reachable,
@@ -27,8 +29,8 @@ def faces() -> HeldOutFaces:
 
 
 @pytest.fixture(scope="module")
-def judge() -> LookJudge:
-    return load_look()
+def fitters(faces: HeldOutFaces) -> Fitters:
+    return Fitters(faces, load_look(), load_identity())
 
 
 def look(male: float, age: float) -> Look:
@@ -63,16 +65,16 @@ def test_an_oval_comes_as_near_as_the_painted_face_allows(
 
 
 def test_a_face_fits_itself_and_not_anybody(
-    generator: Generator, faces: HeldOutFaces, judge: LookJudge
+    generator: Generator, fitters: Fitters
 ) -> None:
     painter = FacePainter(generator)
     people = [painter.small(generator.sample([k], 0.7)) for k in range(6)]
     with torch.no_grad():
-        looks = [judge.look(person) for person in people]
-    ovals = [find_squares(person, faces)[0].oval for person in people]
+        looks = [fitters.look.look(person) for person in people]
+    ovals = [find_squares(person, fitters.faces)[0].oval for person in people]
     misfits = torch.tensor(
         [
-            [Fit(oval, seen).misfit(person, faces, judge) for person in people]
+            [Fit(oval, seen).misfit(person, fitters) for person in people]
             for oval, seen in zip(ovals, looks, strict=True)
         ]
     )
@@ -82,7 +84,24 @@ def test_a_face_fits_itself_and_not_anybody(
 
 
 def test_what_does_not_matter_is_not_looked_at(
-    generator: Generator, faces: HeldOutFaces, judge: LookJudge
+    generator: Generator, fitters: Fitters
 ) -> None:
     person = FacePainter(generator).small(generator.sample([0], 0.7))
-    assert Fit().misfit(person, faces, judge) == 0
+    assert Fit().misfit(person, fitters) == 0
+
+
+def test_whoever_is_recognised_does_not_fit(
+    generator: Generator, fitters: Fitters
+) -> None:
+    """The person does not, somebody with other rows 5 to 8 hardly, a stranger does."""
+    painter = FacePainter(generator)
+    person, stranger = generator.sample([0], 0.85), generator.sample([1], 0.85)
+    sibling = person.clone()
+    sibling[:, 5:9] = stranger[:, 5:9]
+    with torch.no_grad():
+        known = fitters.identity.embed(painter.small(person))
+    fit = Fit(person=known)
+    same, alike, other = (
+        fit.misfit(painter.small(ws), fitters) for ws in (person, sibling, stranger)
+    )
+    assert same > 5 and same > alike > other and other <= 1

@@ -185,7 +185,7 @@ def _yaw(report: Report, judge: str) -> float:
 def _looks(
     engine: FaceRSA, one: Tensor, other: Tensor
 ) -> dict[tuple[str, str, str | None], float]:
-    a, b = engine.look.look(one), engine.look.look(other)
+    a, b = engine.fitters.look.look(one), engine.fitters.look.look(other)
     return {
         ("photo~Ie", "gender", None): float((a.male > 0) == (b.male > 0)),
         ("photo~Ie", "years", None): float((a.age - b.age).abs()),
