@@ -9,9 +9,23 @@ from facersa.ops import (
     check_shape,
     haar_analysis,
     haar_synthesis,
+    mixed,
     pixel_centres,
     pixel_norm,
 )
+
+
+@pytest.mark.parametrize("able", [(), ("avx512_bf16",), ("amx_bf16",)])
+def test_products_are_in_bfloat16_where_the_processor_has_it(
+    able: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere they would take many times as long."""
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: dict.fromkeys(able, True)
+    )
+    with mixed(torch.device("cpu")):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if able else torch.float32)
 
 
 def test_haar_puts_each_band_where_the_published_corners_say() -> None:

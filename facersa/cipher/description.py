@@ -27,6 +27,9 @@ VERSION_1 = {
 # Name and weights in files of versions 1 and 2, and what they are called now.
 RENAMED = {("faithful", "0559ba7aead2a90f"): ("assembled", "cc29c6324ff62824")}
 
+# Weights that shipped once and no longer do, and until when.
+FORMER = {"a012957ce2630aea": "30 November 2026"}  # faithful
+
 
 def fingerprint(cipher: Cipher) -> str:
     """16 hex digits that tell one cipher, settings and weights, from another.
@@ -119,6 +122,12 @@ def restore(
             at_hand = load_cipher(name, statistics=statistics)
         if at_hand.name == name and (fingerprint(at_hand), at_hand.num_bits) == wanted:
             return at_hand
+    if weights in FORMER:
+        raise SealedError(
+            f"this file was encrypted with weights of the {name} cipher ({weights}) "
+            f"that facersa had until {FORMER[weights]}; decrypt it with a version of "
+            "that time, or pass the file of that version with --weights."
+        )
     raise SealedError(
         f"this file was encrypted with other weights of the {name} cipher ({weights}); "
         "pass the file that holds them with --weights."

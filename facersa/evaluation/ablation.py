@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facersa.errors import CheckpointError
 from facersa.evaluation.results import Key, head, rows
 from facersa.files import write_atomic
 from facersa.generator.base import Generator
@@ -45,11 +46,14 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "L_single alone": {"groups": ("single",)},
     "with a ramp": {"ramp": 0.6},
     "from near the identity": {"first_size": 0.1},
+    "fewer passwords one bit away": {"one_bit": 0.5},
+    "all pairs count alike": {"weights": {"power": 1.0}},
     "without reader and hinge": {"weights": {"reader": 0.0, "hinge": 0.0}},
     "without recovery of codes": {"weights": {"recover_code": 0.0}},
     "without landmarks": {"weights": {"landmarks": 0.0}},
     "without LPIPS": {"weights": {"lpips": 0.0}},
     "without parsing": {"weights": {"parts": 0.0}},
+    "any size of change": {"weights": {"code": 0.0}},
     "without limits on codes": {
         "weights": {"code": 0.0, "radius": 0.0, "outliers": 0.0}
     },
@@ -113,10 +117,19 @@ def run_variant(
     *,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train one variant and measure it, or read what ``folder`` holds of it."""
+    """Train one variant and measure it, or read what ``folder`` holds of it.
+
+    Raises:
+        CheckpointError: that is of another recipe.
+    """
     done = folder / "figures.json"
+    made_by = json.loads(json.dumps([asdict(config), task.settings, len(codes)]))
     if done.exists():
-        return json.loads(done.read_bytes())
+        if (result := json.loads(done.read_bytes())).get("made_by") != made_by:
+            raise CheckpointError(
+                f"{folder} holds a run of another recipe; use another folder."
+            )
+        return result
     train(task, config, folder, progress=progress)
     figures = picture_figures(task, codes, panel, Renderer(task.generator))
     curves = []
@@ -127,6 +140,7 @@ def run_variant(
                 {k: round(v, 5) for k, v in step.items() if k[:5] in ("step", "curve")}
             )
     result = {
+        "made_by": made_by,
         "figures": [[*key, value] for key, value in figures.items()],
         "curves": curves,
     }

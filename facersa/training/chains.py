@@ -24,6 +24,7 @@ def named_codes(
     groups: Collection[Group],
     pairs: int,
     rng: torch.Generator,
+    one_bit: float = 0.5,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The codes that random passwords give, for some of the three groups of losses.
 
@@ -35,6 +36,7 @@ def named_codes(
         groups: of ``GROUPS``.
         pairs: number m of passwords in a chain; it has 2m + 1 codes.
         rng: of the passwords, and of the links that one sum replaces.
+        one_bit: share of the wrong and second passwords that differ in one bit.
 
     Returns:
         Codes (B, rows, 512) by name, and e1, (B, N). "I" and "Ie1" are always there;
@@ -43,7 +45,7 @@ def named_codes(
     """
     exact = mapper.exact
     e = fresh_codes(pairs, len(ws), mapper.num_bits, rng).to(ws)
-    wrong, other = altered_codes(e[0], rng), altered_codes(e[0], rng)
+    wrong, other = (altered_codes(e[0], rng, one_bit) for _ in range(2))
     first, last = sorted(torch.randperm(pairs + 1, generator=rng)[:2].tolist())
     if last - first < 2:
         first, last = 0, pairs
@@ -91,10 +93,10 @@ def sum_of_first(codes: Tensor, number: Tensor) -> Tensor:
     return (codes * (order < number)).sum(0)
 
 
-def altered_codes(code: Tensor, rng: torch.Generator) -> Tensor:
-    """Other codes (B, N): half with one bit flipped, half with any bits flipped."""
+def altered_codes(code: Tensor, rng: torch.Generator, one_bit: float = 0.5) -> Tensor:
+    """Other codes (B, N): a share ``one_bit`` with one bit flipped, else with any."""
     chance = torch.rand(code.shape, generator=rng)
     one = chance == chance.amin(1, keepdim=True)
     many = (chance < 0.5) | one
-    single = torch.rand(len(code), 1, generator=rng) < 0.5
+    single = torch.rand(len(code), 1, generator=rng) < one_bit
     return torch.where(torch.where(single, one, many).to(code.device), -code, code)

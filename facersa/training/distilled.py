@@ -34,6 +34,7 @@ from facersa.cipher.base import W_DIM
 from facersa.errors import AssetError
 from facersa.files import read_file
 from facersa.generator.statistics import WStatistics
+from facersa.ops import mixed
 from facersa.training.losses import View
 
 CONTEXT_ROWS = (0, 1, 2, 3, 4, 9, 10)  # they style features up to 128 x 128
@@ -167,11 +168,11 @@ class CodeJudge(nn.Module):
     ) -> dict[str, View]:
         """A view of each of some codes, all in one pass; ``mean``, ``axes`` whiten.
 
-        Matrix products are in bfloat16: half the time, and weights stay in float32.
+        Matrix products are ``mixed``.
         """
         ws = torch.cat([*codes.values()])
         white = (ws[:, list(layers)] - mean) @ axes
-        with torch.autocast(ws.device.type, torch.bfloat16):
+        with mixed(ws.device):
             view = self.view(ws, white)
         size = len(ws) // len(codes)
         return {k: view.part(i * size, (i + 1) * size) for i, k in enumerate(codes)}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from facersa.cipher.base import LearnedCipher
 from facersa.cipher.description import fingerprint
+from facersa.ops import mixed
 from facersa.training.distilled import (
     SIZES,
     UNSEEN,
@@ -140,7 +141,7 @@ class JudgeTask:
         self.judge.train()
         people = torch.randint(self.split, (self.config.batch,), generator=rng)
         people = people.to(self.ws.device)
-        with torch.autocast(people.device.type, torch.bfloat16):
+        with mixed(people.device):
             predicted = self._predicted(people)
         terms = {}
         for name in SIZES:

@@ -58,6 +58,8 @@ class LossWeights:
     Attributes:
         different: identity difference.
         floor: cosine below which faces are different enough.
+        power: of what is above the floor: more than 1 asks most of the pairs that are
+            most alike, such as those of passwords one bit apart.
         recover_id: identity recovery.
         recover_pixels: pixel L2 of pictures that should be equal.
         recover_code: L2 of codes that should be equal: beyond the paper's list.
@@ -75,6 +77,7 @@ class LossWeights:
 
     different: float = 3.0
     floor: float = 0.1
+    power: float = 1.0
     recover_id: float = 1.0
     recover_pixels: float = 1.0
     recover_code: float = 0.0
@@ -100,12 +103,14 @@ class LossWeights:
         )
 
 
-def identity_difference(a: Tensor, b: Tensor, floor: float = 0.0) -> Tensor:
-    """mean max(cos(a, b) - floor, 0) of unit identities (B, 512): 0 if different.
+def identity_difference(
+    a: Tensor, b: Tensor, floor: float = 0.0, power: float = 1.0
+) -> Tensor:
+    """mean max(cos(a, b) - floor, 0)^power of unit identities (B, 512): 0 if different.
 
     Its gradient is zero at a = b: a network that changes nothing stays so.
     """
-    return F.relu((a * b).sum(1) - floor).mean()
+    return F.relu((a * b).sum(1) - floor).pow(power).mean()
 
 
 def identity_recovery(a: Tensor, b: Tensor) -> Tensor:
@@ -222,11 +227,7 @@ def single_loss(
     """
     pairs = [("I", "Ie1"), ("I", "Ie2"), ("I", "Ie1d'"), ("Ie1", "Ie2")]
     pairs.append(("Ie1", "Ie1d'"))
-    different = [
-        identity_difference(views[a].identity, views[b].identity, weights.floor)
-        for a, b in pairs
-    ]
-    parts = [{"different": weights.different * torch.stack(different).mean()}]
+    parts = [_different([(views[a], views[b]) for a, b in pairs], weights)]
     parts.append(_recovery(views["I"], views["Ie1d1"], weights))
     changed = [views["Ie1"], views["Ie2"], views["Ie1d'"]]
     if views["Ie1d1"] is not views["I"]:  # an exact mapper returns I
@@ -260,11 +261,7 @@ def sequential_loss(
     for k, view in enumerate(chain[1:], start=1):
         if k <= m or view is not chain[2 * m - k]:  # an exact mapper returns that one
             parts.append(_share(quality(chain[0], view, weights, lpips), m))
-    pairs = list(combinations(chain[: m + 1], 2))
-    different = [
-        identity_difference(a.identity, b.identity, weights.floor) for a, b in pairs
-    ]
-    parts.append({"different": weights.different * torch.stack(different).mean()})
+    parts.append(_different(list(combinations(chain[: m + 1], 2)), weights))
     return _added(parts)
 
 
@@ -319,6 +316,14 @@ def _recovery(a: View, b: View, weights: LossWeights) -> Figures:
         "recover_pixels": weights.recover_pixels * pixel_l2(a, b),
         "recover_code": weights.recover_code * F.mse_loss(a.code, b.code),
     }
+
+
+def _different(pairs: Sequence[tuple[View, View]], weights: LossWeights) -> Figures:
+    found = [
+        identity_difference(a.identity, b.identity, weights.floor, weights.power)
+        for a, b in pairs
+    ]
+    return {"different": weights.different * torch.stack(found).mean()}
 
 
 def _share(figures: Figures, parts: int) -> Figures:

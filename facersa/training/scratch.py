@@ -24,6 +24,7 @@ from facersa.cipher.modulation import MapperConfig, Modulation, ModulationMapper
 from facersa.generator.base import Generator
 from facersa.generator.statistics import WStatistics, whitening
 from facersa.judges.networks import IdentityJudge, Landmarks
+from facersa.ops import mixed
 from facersa.people import training_people, varied_codes
 from facersa.training.chains import fresh_codes, named_codes
 from facersa.training.critic import compare_previews
@@ -153,8 +154,10 @@ class ScratchTask:
         picked = torch.randint(self.split, (self.config.batch,), generator=rng)
         ws = self.people[picked.to(self.device)]
         groups = set(recipe.groups)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            codes, password = named_codes(self.mapper, ws, groups, recipe.pairs, rng)
+        with mixed(self.device):
+            codes, password = named_codes(
+                self.mapper, ws, groups, recipe.pairs, rng, recipe.one_bit
+            )
         views = self.views(codes)
         reading = self.reader(codes["Ie1"][:, self.mapper.layers[0]]), password
         terms = all_terms(views, groups, weights, reading=reading)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from facersa.cipher.catalogue import CATALOGUE, build_learned, load_cipher
+from facersa.cipher.catalogue import CATALOGUE, LEARNED, build_learned, load_cipher
 from facersa.cipher.description import (
+    FORMER,
     RENAMED,
     VERSION_1,
     describe,
@@ -99,6 +100,14 @@ def test_version_1_named_the_same_weights_otherwise() -> None:
         "num_bits": 16,
     }
     assert upgrade(old) == describe(load_cipher("ring"))
+
+
+def test_weights_that_shipped_once_are_named() -> None:
+    for weights, until in FORMER.items():
+        assert weights not in map(fingerprint, map(load_cipher, LEARNED))
+        old = {"cipher": "faithful", "weights": weights, "num_bits": 16}
+        with pytest.raises(SealedError, match=f"until {until}; decrypt it with"):
+            restore(old, 16)
 
 
 def test_a_fingerprint_is_what_the_format_says() -> None:

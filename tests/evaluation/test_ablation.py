@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from facersa.cipher.modulation import MapperConfig
+from facersa.errors import CheckpointError
 from facersa.evaluation import ablation
 from facersa.evaluation.ablation import VARIANTS, ablate, varied
 from facersa.evaluation.results import table, value
@@ -74,3 +75,7 @@ def test_a_small_run_from_end_to_end(
 
     monkeypatch.setattr(ablation, "train", refuse)
     assert run() == result
+    another = replace(recipe, pairs=3)
+    monkeypatch.setattr(ablation, "scratch_preset", lambda _: (small, another))
+    with pytest.raises(CheckpointError, match="another recipe; use another folder"):
+        run()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from facersa.cipher.base import LearnedCipher
 from facersa.cipher.catalogue import build_learned
-from facersa.training.chains import GROUPS, named_codes
+from facersa.training.chains import GROUPS, altered_codes, fresh_codes, named_codes
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -66,3 +66,12 @@ def test_pictures_are_of_one_number(any_ws: Tensor, kind: str, number: int) -> N
     for seed in range(4):
         codes, _ = named_codes(fresh(kind), any_ws, groups, 3, seeded(seed))
         assert len({id(code) for code in codes.values()}) == number
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_other_passwords_differs_in_one_bit(share: float) -> None:
+    (code,) = fresh_codes(1, 4000, 16, seeded(0))
+    flipped = (altered_codes(code, seeded(1), share) != code).sum(1)
+    assert flipped.min() == 1 and (flipped.max() == 1) == (share == 1)
+    single = float((flipped == 1).float().mean())
+    assert single == pytest.approx(share, abs=0.02)  # hardly ever one of any

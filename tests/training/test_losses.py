@@ -58,6 +58,8 @@ def test_identity_terms_by_hand() -> None:
     b = torch.tensor([[0.6, 0.8], [-1.0, 0.0]])
     assert identity_difference(a, b).item() == pytest.approx(0.3)
     assert identity_difference(a, b, floor=0.2).item() == pytest.approx(0.2)
+    squared = identity_difference(a, b, power=2.0)
+    assert squared.item() == pytest.approx(0.6**2 / 2)  # the more alike counts more
     assert identity_recovery(a, b).item() == pytest.approx(1 - (0.6 - 0.6) / 2)
 
 
