@@ -71,6 +71,13 @@ TAGS = {"parameters", "hide-input", "hide-cell", "remove-cell", "remove-stderr"}
 OPENING = ("After this chapter you can", "You need", "Time and size")
 HEADINGS = ("Exercises", "Limits and misuse", "Summary", "Further reading")
 CODE_LINES, CODE_COLUMNS = 12, 78
+CELLS, WORDS = 45, 2500  # of a chapter: 45 minutes
+LONGER = {  # none may grow
+    "06_single_loss": (89, 4520),
+    "10_properties": (58, 2500),
+    "11_inversion": (91, 4367),
+    "12_from_pixels": (62, 3019),
+}
 
 
 # --- The form of a chapter ---------------------------------------------------------
@@ -104,6 +111,9 @@ def test_a_chapter_has_the_form(path: Path) -> None:
     assert "Predict, move, explain" in prose
     assert re.search(r"^\$\$.*?\$\$ \(eq-[\w-]+\)$", prose, re.M | re.S)
     assert "{cite" in prose
+    cells, words = LONGER.get(path.stem, (CELLS, WORDS))
+    assert len(notebook.cells) <= cells
+    assert len(prose.split()) <= words
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
