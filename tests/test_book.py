@@ -53,6 +53,8 @@ PLAYERS = {
     "16_attacks": ("all-passwords", "mean-of-many"),
     "17_ethics": ("error-by-group",),
     "A1_assembly": ("strength-of-a-ring",),
+    "A2_terms": ("pushed-rows",),
+    "A3_encoder": ("further-looks",),
 }
 PAGES = (
     "index",
@@ -73,9 +75,7 @@ HEADINGS = ("Exercises", "Limits and misuse", "Summary", "Further reading")
 CODE_LINES, CODE_COLUMNS = 12, 78
 CELLS, WORDS = 45, 2500  # of a chapter: 45 minutes
 LONGER = {  # none may grow
-    "06_single_loss": (89, 4520),
     "10_properties": (58, 2500),
-    "11_inversion": (91, 4367),
     "12_from_pixels": (62, 3019),
 }
 
