@@ -12,9 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from book import readable
 
-WAITING = {"09_training", "A1_assembly"}  # for `book/build.py --numbers`
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
-NOTEBOOKS = [path for path in NOTEBOOKS if path.stem not in WAITING]
 ROLES = (
     "Ids are {glue:text}`id-a:.2f` and {glue:text}`id-b`, see {cite:t}`hoerl1970ridge` "
     "{cite:p}`zhang2024facersa,cho2009kernel` (and [a chapter](one.ipynb))."
