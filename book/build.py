@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +33,11 @@ from filelock import FileLock
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":  # run as a file, it knows its folder only
+    sys.path.insert(0, str(ROOT))
+
+from book import readable  # noqa: E402
+
 MATHJAX = "mathjax/tex-svg-full.js"  # below _static, as in _config.yml
 CELL_SECONDS = 1200
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -42,10 +46,9 @@ SOLUTION = {
     "code_prompt_show": "Show the solution",
     "code_prompt_hide": "Hide the solution",
 }
-GLUED_NUMBER = re.compile(r"\{glue:\w+\}`[^`]*`")
 NOT_RUN = """:::{{note}}
-This chapter was not run yet: no pictures, and no numbers in the text. Run it with
-`python book/build.py {name}`.
+This chapter was not run yet: no pictures, and the numbers in the text are of an earlier
+run. Run it with `python book/build.py {name}`.
 :::"""
 NOWHERE = "http://127.0.0.1:9"  # the discard port: a proxy that refuses
 # Environment variables of a kernel: players instead of widgets, no network, and memory
@@ -111,6 +114,11 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         "--force", action="store_true", help="run again what is current"
     )
     parser.add_argument(
+        "--numbers",
+        action="store_true",
+        help="write the numbers of the run, and readable citations, into notebooks/",
+    )
+    parser.add_argument(
         "-p",
         dest="parameters",
         action="append",
@@ -128,6 +136,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         # A second build waits for the first.
         with FileLock(book.build / ".lock"), surroundings():
             run_all(book, selected, parameters, options.force)
+            if options.numbers:
+                write_numbers(book, selected)
             typeset(book)
     except BuildError as error:
         print(f"book/build.py: {error}", file=sys.stderr)
@@ -234,11 +244,30 @@ def write_text_only(source: Path, page: Path) -> None:
     notebook = nbformat.read(source, 4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = in_the_book(GLUED_NUMBER.sub("…", cell.source))
+            cell.source = in_the_book(readable.plain(cell.source))
     note = NOT_RUN.format(name=source.stem)
     notebook.cells.insert(1, nbformat.v4.new_markdown_cell(note, id="not-run"))
     page.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, page)
+
+
+def write_numbers(book: Book, selected: Sequence[Path]) -> None:
+    """Write into the chapters what their pages measured; the stamps stay good."""
+    from facersa.files import write_atomic
+
+    for source in selected:
+        page, values = book.page(source), {}
+        if page.exists():
+            values = readable.glued(nbformat.read(page, 4))
+        notebook = json.loads(source.read_text())
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "markdown":
+                text = "".join(cell["source"])
+                cell["source"] = readable.for_jupyter(text, values)
+        text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+        if text != source.read_text():
+            write_atomic(source, text.encode())
+            print(f"{source.stem:<20} numbers written")
 
 
 def sweep(book: Book) -> None:
@@ -251,15 +280,19 @@ def sweep(book: Book) -> None:
 
 
 def stamp(book: Book, source: Path, parameters: dict[str, Any]) -> str:
-    """The sha256 of everything that the page depends on."""
+    """The sha256 of everything that the page depends on.
+
+    Of a chapter, its text as Sphinx reads it: a number that was written into it is a
+    result, and runs nothing again.
+    """
     package = (path for path in (book.root / "facersa").rglob("*") if path.is_file())
+    digest = hashlib.sha256(readable.for_sphinx(source.read_text()).encode())
     files = [
-        source,
         Path(__file__),
+        Path(readable.__file__),
         *sorted((book.root / "book/results").glob("*.json")),
     ]
     files += sorted(path for path in package if "__pycache__" not in path.parts)
-    digest = hashlib.sha256()
     for path in files:
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{path.name} {content}\n".encode())
@@ -389,8 +422,8 @@ def clean(notebook: Any, name: str) -> None:
 
 
 def in_the_book(text: str) -> str:
-    """Text of a chapter whose page lies in the book's own folder: links go by that."""
-    return text.replace("](../book/", "](../")
+    """Text of a chapter for its page: with roles, and links from the book's folder."""
+    return readable.for_sphinx(text).replace("](../book/", "](../")
 
 
 def is_bare_widget(output: Any) -> bool:

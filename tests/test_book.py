@@ -21,7 +21,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from book import build
+from book import build, readable
 from facersa.assets import registry as assets
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ PLAYERS = {
     "16_attacks": ("all-passwords", "mean-of-many"),
     "17_ethics": ("error-by-group",),
     "A1_assembly": ("strength-of-a-ring",),
+    "A2_terms": ("pushed-rows",),
+    "A3_encoder": ("further-looks",),
 }
 PAGES = (
     "index",
@@ -71,6 +73,8 @@ TAGS = {"parameters", "hide-input", "hide-cell", "remove-cell", "remove-stderr"}
 OPENING = ("After this chapter you can", "You need", "Time and size")
 HEADINGS = ("Exercises", "Limits and misuse", "Summary", "Further reading")
 CODE_LINES, CODE_COLUMNS = 12, 78
+CELLS, WORDS = 45, 2500  # of a chapter: 45 minutes
+LONGER = {"10_properties": (58, 2500)}  # eight properties, each with its figure
 
 
 # --- The form of a chapter ---------------------------------------------------------
@@ -103,7 +107,10 @@ def test_a_chapter_has_the_form(path: Path) -> None:
     assert found == list(HEADINGS)
     assert "Predict, move, explain" in prose
     assert re.search(r"^\$\$.*?\$\$ \(eq-[\w-]+\)$", prose, re.M | re.S)
-    assert "{cite" in prose
+    assert readable.TARGET in prose
+    cells, words = LONGER.get(path.stem, (CELLS, WORDS))
+    assert len(notebook.cells) <= cells
+    assert readable.words(prose) <= words
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -281,6 +288,32 @@ def test_links_to_the_pages_of_the_book_work_in_jupyter_and_in_the_book() -> Non
             assert (path.parent / target).exists(), (path.stem, target)
 
 
+def test_numbers_of_a_run_are_written_into_the_chapter_and_run_nothing_again(
+    book: build.Book, ran: list[str]
+) -> None:
+    one, _ = book.sources
+    page = nbformat.read(one, 4)
+    page.cells.append(new_markdown_cell("It is {glue:text}`x:.2f` long.", id="x"))
+    one.write_text(json.dumps(page, indent=1, ensure_ascii=False) + "\n")
+    bring(book)
+    data = {"application/papermill.record/text/plain": "0.123"}
+    scrap = {"name": "x", "mime_prefix": "application/papermill.record/"}
+    output = new_output("display_data", data, metadata={"scrapbook": scrap})
+    page.cells.insert(0, new_code_cell("glue", outputs=[output]))
+    page.metadata["facersa"] = {"stamp": build.stamp(book, one, {})}
+    nbformat.write(page, book.page(one))
+    build.write_numbers(book, [one])
+    text = 'It is <span data-glue="x:.2f">0.12</span> long.'
+    assert nbformat.read(one, 4).cells[-1].source == text
+    written = one.read_bytes()
+    build.write_numbers(book, [one])
+    assert one.read_bytes() == written
+    assert build.stamp(book, one, {}) == build.read_stamp(book.page(one))
+    ran.clear()
+    bring(book)
+    assert ran == []
+
+
 def test_cleaning_drops_the_injected_cell_and_shows_its_values() -> None:
     notebook = executed(
         new_code_cell("seed = 0  # of it all", metadata={"tags": ["parameters"]}),
@@ -434,6 +467,10 @@ def test_only_the_named_chapter_runs_and_others_show_their_text(
     assert cells[0].source == notebook.cells[0].source
     assert "python book/build.py one" in cells[1].source
     assert cells[-1].source == "It is … long."
+    notebook.cells[-1].source = 'It is <span data-glue="x:.2f">0.50</span> long.'
+    nbformat.write(notebook, one)
+    bring(book, "two", seed=1)
+    assert nbformat.read(book.page(one), 4).cells[-1].source == "It is 0.50 long."
     assert not any(cell.get("outputs") for cell in cells)
     (book.root / "facersa/ops.py").write_text("one = 2\n")
     bring(book, "two", seed=1)
@@ -668,6 +705,49 @@ def test_the_pages_are_those_of_the_book(site: str) -> None:
     assert built == set(ADDRESSES)
     sizes = {page: (folder / page).stat().st_size for page in built}
     assert max(sizes.values()) <= PAGE_BYTES, sizes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_numbers_in_a_chapter_are_those_of_its_page(site: str, path: Path) -> None:
+    """To one unit of the last digit: another processor rounds otherwise."""
+    written = readable.numbers(nbformat.read(path, 4))
+    values = readable.glued(nbformat.read(build.Book(ROOT).page(path), 4))
+    old = []
+    for name, text in written:
+        key, _, form = name.partition(":")
+        now = readable.formatted(values[key], form)
+        if not as_good_as(text, now):
+            old.append(f"{name}: {text} in the chapter, {now} on the page")
+    assert old == [], "python book/build.py --numbers writes them"
+
+
+def as_good_as(text: str, now: str) -> bool:
+    """Equal words, or numbers that differ by one unit of the last digit at most."""
+    if text == now:
+        return True
+    try:
+        gap = abs(float(text.replace(",", "")) - float(now.replace(",", "")))
+    except ValueError:
+        return False
+    digits = len(text.partition(".")[2])
+    return gap < 1.5 * 10.0**-digits and digits == len(now.partition(".")[2])
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "good"),
+    [
+        ("0.25", "0.25", True),
+        ("0.25", "0.26", True),
+        ("0.25", "0.27", False),
+        ("12", "13", True),
+        ("1,024", "1,030", False),
+        ("0.2", "0.25", False),
+        ("never", "always", False),
+    ],
+)
+def test_how_near_a_number_must_be(text: str, now: str, good: bool) -> None:
+    assert as_good_as(text, now) is good
 
 
 @pytest.mark.slow
