@@ -174,6 +174,7 @@ def pushes() -> list[str]:
         "colours of face and neck apart, photograph": ("photo", "colour_edge", None),
         "colours of face and neck apart, encrypted": ("Ie", "colour_edge", None),
         "told from plain photographs": ("photo~Ie", "told_apart", None),
+        "the same, painted and not encrypted": ("photo~Ie,d", "told_apart", None),
     }
     for name, key in named.items():
         cells = [figure(run, *key) for run in runs.values()]
