@@ -135,7 +135,7 @@ def figure(run: dict[str, Any], pair: str, metric: str, judge: str | None) -> st
 
 
 def photographs() -> list[str]:
-    run = results("photographs_search")
+    run = results("photographs_usual")
     faces = run["settings"]["faces"] - run["settings"]["refused"]
     lines = [f"| {faces} faces | training judge | held-out | outside |"]
     lines.append("|---|---|---|---|")
