@@ -97,6 +97,7 @@ def copied_rows(
     n: int = 70,
     seed: int = 0,
     psi: float = 0.85,
+    strata: Sequence[Stratum] = STRATA,
     inversions: Sequence[Inversion] | None = None,
     panel: Panel | None = None,
     progress: bool = True,
@@ -108,6 +109,7 @@ def copied_rows(
         n: generated people of each stratum, at least 2.
         seed: draws people and passwords.
         psi: truncation of the people.
+        strata: of people.
         inversions: of photographs, instead of generated people.
         panel: judges that are loaded already.
         progress: show bars.
@@ -126,8 +128,7 @@ def copied_rows(
     count = n if inversions is None else len(inversions)
     if count < 2:
         raise FaceRSAError(f"a gallery needs 2 people or more, got {count}; add some.")
-    panel = panel or Panel()
-    strata: Sequence[Stratum] = STRATA if inversions is None else ("W",)
+    panel, strata = panel or Panel(), strata if inversions is None else ("W",)
     values: dict[Key, list[float]] = defaultdict(list)
     chosen: dict[str, str] = {}
     for stratum in strata:
