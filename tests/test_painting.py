@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from facersa.generator.base import Generator
+from facersa.judges.calibration import calibration
 from facersa.judges.look import Look, load_look
 from facersa.judges.networks import load_identity
 from facersa.painting import (
     GOOD_POSE,
     SAME_POSE,
+    STRANGERS,
     FacePainter,
     Fit,
     Fitters,
@@ -88,6 +90,11 @@ def test_what_does_not_matter_is_not_looked_at(
 ) -> None:
     person = FacePainter(generator).small(generator.sample([0], 0.7))
     assert Fit().misfit(person, fitters) == 0
+
+
+def test_strangers_are_those_of_the_calibration() -> None:
+    measured = calibration("train", "W", 1.0)
+    assert pytest.approx((measured.s0, measured.spread), abs=5e-4) == STRANGERS
 
 
 def test_whoever_is_recognised_does_not_fit(
