@@ -131,7 +131,9 @@ class FaceRSA(Engine):
             aligned = replace(aligned, oval=reachable(aligned.oval, own))
         kept = detail and mode != "none" and not crop and bool(aligned.oval)
         oval = () if crop else aligned.oval
-        fit = self._fit(inversion.aligned.image, oval, same_look)
+        fit = Fit()  # raw codes leave no choice
+        if secrets.texts:
+            fit = self._fit(inversion.aligned.image, oval, same_look)
         salt, password = self._salted(secrets, cipher, ws, fit)
         edited = cipher(ws, password.code)
         notes: dict[str, Any] = {
@@ -314,7 +316,7 @@ class FaceRSA(Engine):
                     "these passwords cancel out, so the face would stay as it is; "
                     "leave one of them out."
                 )
-            if not secrets.texts:  # raw codes leave no choice
+            if not secrets.texts:
                 return salt, password
             face = self.painter.small(cipher(ws, password.code))
             misfit = fit.misfit(face, self.fitters)

@@ -11,6 +11,7 @@ where the judge here gives the place of the iris: both are left out, not replace
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,10 @@ def write_predictions(
         for key, prediction in said.items():
             files.setdefault(key, {})[name] = prediction
     place = folder / folder_of(system)
-    place.mkdir(parents=True, exist_ok=True)
+    part = place.with_suffix(".part")  # a folder that is there is whole
+    for old in (place, part):
+        shutil.rmtree(old, ignore_errors=True)
+    part.mkdir(parents=True)
     for (task, estimator), found in files.items():
         envelope: dict[str, Any] = {
             "task": task,
@@ -87,7 +91,8 @@ def write_predictions(
             envelope["class_names"] = CLASSES
         if task == "gender":
             envelope["class_names"] = ["female", "male"]
-        _write(place / _file(task, estimator), envelope)
+        _write(part / _file(task, estimator), envelope)
+    part.rename(place)
 
 
 def write_index(folder: Path, systems: list[str], said: Predictions) -> None:

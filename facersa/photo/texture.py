@@ -29,9 +29,7 @@ from facersa.photo.square import Aligned, crop, unit_grid
 SIDE = 512  # pixels at most in which detail is measured
 COARSE = 64  # of the grid on which means over a place's surroundings are taken
 LIGHT, DETAIL = 0.1, 0.12  # deviations of the surroundings, in sides
-BANDS = (
-    5  # of detail; the finest is what a blur of a pixel takes away, then two, four …
-)
+BANDS = 5  # of detail: what a blur of one pixel takes away, then of two, four ...
 GAINS = 0.6, 1.6  # of a band, at least and at most
 FADE = 0.2  # of the way from the rim inwards: there the change fades in
 
