@@ -37,20 +37,20 @@ PLAYERS = {
     "00c_judges": ("angular-margin", "threshold"),
     "01_quickstart": ("passwords",),
     "02_w_plus": ("truncation", "one-row", "style-mixing"),
-    "03_locating": ("row-exchange",),
-    "04_converter": ("bits-turned",),
-    "05_mapper": ("password-strength",),
-    "06_single_loss": ("single-terms",),
-    "07_sequential_loss": ("chain-walk",),
-    "08_associated_loss": ("summed-password",),
-    "09_training": ("ablation",),
-    "10_properties": tuple(f"property-{letter}" for letter in "abcdefgh"),
-    "11_inversion": ("fidelity-to-editability", "guess-and-search"),
-    "12_from_pixels": ("pixel-journey",),
-    "13_turning": ("clock-of-faces", "pushed-centre", "kept-directions"),
-    "14_hidden": ("accepted-share",),
-    "15_others": ("systems", "paper-figures"),
-    "16_attacks": ("all-passwords", "mean-of-many"),
+    "03_inversion": ("fidelity-to-editability", "guess-and-search"),
+    "04_locating": ("row-exchange",),
+    "05_converter": ("bits-turned",),
+    "06_mapper": ("password-strength",),
+    "07_turning": ("clock-of-faces", "pushed-centre", "kept-directions"),
+    "08_single_loss": ("single-terms",),
+    "09_sequential_loss": ("chain-walk",),
+    "10_associated_loss": ("summed-password",),
+    "11_training": ("ablation",),
+    "12_properties": tuple(f"property-{letter}" for letter in "abcdefgh"),
+    "13_hidden": ("accepted-share",),
+    "14_others": ("systems", "paper-figures"),
+    "15_attacks": ("all-passwords", "mean-of-many"),
+    "16_from_pixels": ("pixel-journey",),
     "17_ethics": ("error-by-group",),
     "A1_assembly": ("strength-of-a-ring",),
     "A2_terms": ("pushed-rows",),
@@ -74,7 +74,7 @@ OPENING = ("After this chapter you can", "You need", "Time and size")
 HEADINGS = ("Exercises", "Limits and misuse", "Summary", "Further reading")
 CODE_LINES, CODE_COLUMNS = 12, 78
 CELLS, WORDS = 45, 2500  # of a chapter: 45 minutes
-LONGER = {"10_properties": (58, 2500)}  # eight properties, each with its figure
+LONGER = {"12_properties": (58, 2500)}  # eight properties, each with its figure
 
 
 # --- The form of a chapter ---------------------------------------------------------
