@@ -320,6 +320,7 @@ def run_localise(
 def run_ablate(
     steps: int = 160,
     n: int = 10,
+    seeds: int = 3,
     seed: int = 0,
     output: str = "runs/ablation",
     json: str | None = None,
@@ -339,6 +340,6 @@ def run_ablate(
         check_output(json)
     folder = Path(output)
     result = ablation.ablate(
-        load_generator(), load_judge(), folder, steps=steps, n=n, seed=seed
+        load_generator(), load_judge(), folder, steps=steps, n=n, seed=seed, seeds=seeds
     )
     report(result, json)

@@ -72,6 +72,7 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
         "password or cipher then takes seconds. It shows the person",
     ),
     "ablate steps": ("N", "training steps of each variant"),
+    "seeds": ("N", "trainings of each variant, from other weights and people"),
     "train steps": ("N", "length of a new run and its schedule  [default: preset's]"),
     "bits": (
         "N",

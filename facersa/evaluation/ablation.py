@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facersa.errors import CheckpointError
+from facersa.errors import CheckpointError, FaceRSAError
 from facersa.evaluation.results import Key, head, rows
 from facersa.files import write_atomic
 from facersa.generator.base import Generator
@@ -178,7 +178,15 @@ def ablate(
     Returns:
         A result, see ``results``: "pair" is the variant, "property" one of ``CURVES``.
         Values of all seeds are pooled; "seeds" has their means, "curves" the curves.
+
+    Raises:
+        FaceRSAError: no step, no training or no person.
     """
+    if min(steps, seeds) < 1:
+        raise FaceRSAError(
+            f"expected at least one step and one training, got {steps} and {seeds}; "
+            "leave --steps and --seeds out for the usual ones."
+        )
     preset, recipe = scratch_preset("cpu")
     recipe = replace(recipe, curves_every=max(1, steps // 10))
     config = replace(preset, steps=steps, pool=2000, save_every=steps)
@@ -186,8 +194,9 @@ def ablate(
     values: dict[Key, list[float]] = defaultdict(list)
     curves: dict[str, list[Any]] = {}
     means: dict[str, list[dict[str, float]]] = {}
-    for name, changes in variants.items():
-        for number in range(seed, seed + seeds):
+    # Seed by seed: what is stopped early has all variants, in fewer trainings.
+    for number in range(seed, seed + seeds):
+        for name, changes in variants.items():
             task = ScratchTask(
                 judge,
                 varied(recipe, changes),

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from facersa.errors import ImageError
-from facersa.photo.blazeface import BlazeFace, Found
+from facersa.photo.blazeface import BlazeFace, Found, share_inside
 from facersa.photo.blend import fit_oval
 from facersa.photo.faces import ALIGNED_BOX, Box, HeldOutFaces, load_held_out_faces
 from facersa.photo.images import to_uint8
@@ -37,6 +37,9 @@ UNSURE = 0.68
 # What it alone sees narrower than this, in pixels, is no face that could be recognised,
 # and mostly none at all: in 50 photographs without near faces, windows and snow.
 SMALLEST = 24
+SMALLEST_CUT = 48  # one that is cut by the picture's edge: half of it shows
+# Share of a face's box in the picture below which the picture's edge cuts it.
+WHOLE = 0.75
 # Mean distance of dlib's eyes, nose and mouth from BlazeFace's, in boxes.
 MISPLACED = 0.2
 
@@ -118,11 +121,7 @@ def find_squares(
         twin = next((one for one in seen if _overlap(box, one.box) > SAME_BOX), None)
         boxes.append((box, twin))
     twins = [id(twin) for _, twin in boxes]
-    alone = [
-        one
-        for one in seen
-        if id(one) not in twins and one.box[2] - one.box[0] >= SMALLEST
-    ]
+    alone = [one for one in seen if id(one) not in twins and _counts(one, levels.shape)]
     boxes += [(_dlib_box(one.box), one) for one in alone]
     unsure = [id(one) for one in alone if one.score < UNSURE]
     squares = [PhotoFace.of_square(quad) for quad in known]
@@ -142,6 +141,8 @@ def _examine(
 
     None if its landmarks are degenerate and dlib alone has found it: it is no face.
     """
+    if share_inside(box, levels.shape) < WHOLE:
+        return PhotoFace(box, _square_around(box), "cut by the edge of the picture")
     landmarks = faces.locate(levels, box) + 0.5
     try:
         quad = ffhq_quad(landmarks)
@@ -180,6 +181,14 @@ def _square_around(box: Box) -> np.ndarray:
     left, top = box[0] - ALIGNED_BOX[0] * side, box[1] - ALIGNED_BOX[1] * side
     corners = [(0, 0), (0, 1), (1, 1), (1, 0)]
     return np.array([[left + side * x, top + side * y] for x, y in corners])
+
+
+def _counts(one: Found, shape: Sequence[int]) -> bool:
+    """Whether a face that BlazeFace alone has found could be recognised."""
+    wide = float(one.box[2] - one.box[0])
+    if share_inside(one.box, shape) >= WHOLE:
+        return wide >= SMALLEST
+    return wide >= SMALLEST_CUT and one.score >= UNSURE
 
 
 def _overlap(first: Sequence[float], second: Sequence[float] | np.ndarray) -> float:
@@ -236,8 +245,8 @@ def choose(squares: Sequence[PhotoFace], face: int | None) -> PhotoFace:
     if squares[face].obstacle:
         raise ImageError(
             f"face {face} cannot be encrypted: it is {squares[face].obstacle}; use a "
-            f"photo in which it is at least {MIN_SIDE} pixels wide and looks more "
-            "towards the camera, or --others to hide it for good."
+            f"photo in which it is whole, at least {MIN_SIDE} pixels wide and looks "
+            "more towards the camera, or --others to hide it for good."
         )
     return squares[face]
 

@@ -8,6 +8,7 @@ whole and in tiles. It is no judge: nothing is measured with it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ OVERLAP = 0.3  # intersection over union from which two boxes are one face
 TILES = (0.5, 1, 2, 4, 8)  # tiles along the longer side; large faces need room
 SMALLEST_TILE = 160  # pixels: in it the network sees faces of about 20
 SHARED = 1 / 3  # of a tile's side, with the next one: no face is cut everywhere
+SHOWN = 0.25  # share of a face's box in the picture from which it can be recognised
 
 
 class Found(NamedTuple):
@@ -54,9 +56,13 @@ class BlazeFace:
         longest = max(levels.shape[:2])
         found = [
             face
+            for search, smallest in (
+                (self._search, SMALLEST_TILE),
+                (self._search_edges, 2 * SMALLEST_TILE),  # fine enough for half a face
+            )
             for count in TILES
-            if count <= 1 or longest >= count * SMALLEST_TILE
-            for face in self._search(levels, count, threshold)
+            if count <= 1 or longest >= count * smallest
+            for face in search(levels, count, threshold)
         ]
         if not found:
             return []
@@ -77,6 +83,35 @@ class BlazeFace:
                 for box, score, points in self._look(part, tile, threshold):
                     shift = np.array([left, top])
                     found.append(Found(box + np.tile(shift, 2), score, points + shift))
+        return found
+
+    def _search_edges(
+        self, levels: np.ndarray, count: float, threshold: float
+    ) -> list[Found]:
+        """Faces that the picture's edge cuts: half a face is a whole one in a mirror.
+
+        What is less than half cut is found better with black beyond the edge.
+        """
+        tile = math.ceil(max(levels.shape[:2]) / count)
+        every = max(1, tile // (KEPT * SIDE))
+        thin = levels[::every, ::every]
+        side = math.ceil(tile / every)
+        half, (height, width) = side // 2, thin.shape[:2]
+        places = {(y, -half) for y in _starts(height, side)}
+        places |= {(y, width - half) for y in _starts(height, side)}
+        places |= {(-half, x) for x in _starts(width, side)}
+        places |= {(height - half, x) for x in _starts(width, side)}
+        found = []
+        for beyond in ("symmetric", "constant"):
+            wide = np.pad(thin, ((half, half), (half, half), (0, 0)), beyond)
+            for top, left in sorted(places):
+                part = wide[top + half :, left + half :][:side, :side]
+                for box, score, points in self._look(part, side, threshold):
+                    shift = np.array([left, top])
+                    box = box + np.tile(shift, 2)
+                    if share_inside(box, thin.shape) >= SHOWN:
+                        points = points + shift
+                        found.append(Found(box * every, score, points * every))
         return found
 
     def _look(self, part: np.ndarray, tile: int, threshold: float) -> list[Found]:
@@ -101,6 +136,14 @@ class BlazeFace:
             Found(box * tile, float(score), point * tile)
             for box, score, point in zip(boxes, scores[sure], points, strict=True)
         ]
+
+
+def share_inside(box: Sequence[float] | np.ndarray, shape: Sequence[int]) -> float:
+    """The share of a box that lies in a picture (H, W, ...)."""
+    edges = np.array([shape[1], shape[0], shape[1], shape[0]])
+    inside = np.clip(box, 0, edges)
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return float(np.prod(inside[2:] - inside[:2]) / area)
 
 
 def _starts(side: int, tile: int) -> list[int]:

@@ -29,7 +29,9 @@ from facersa.photo.square import Aligned, crop, roundness, unit_grid, units
 
 UNITS = 255  # an oval is stored in so many parts of the square's side
 SHRUNK = 0.9  # of the way from the middle to the outline: the rim lies on skin
-FOREHEAD = 0.3  # above the brows, in heights from there to the chin
+# Above the brows, in heights from there to the chin: room for brows that lie higher,
+# but not for a hairline.
+FOREHEAD = 0.22
 RIM_FADE = 0.2  # of the way from the rim inwards: there the painted face fades in
 BEYOND = 1.07  # of the oval's radius: where the photograph is read
 SIDE = 128  # of the grid on which the membrane is computed

@@ -7,8 +7,8 @@ within the oval, place by place:
 - the mean colour around each place becomes the photograph's there;
 - the energy of fine to coarse detail around each place becomes the photograph's there,
   band by band (the local statistics of Shih et al. 2014, *Style transfer for headshot
-  portraits*). That blurs a face for a blurred photograph, and flattens or deepens its
-  contrast.
+  portraits*), and for brightness and colour apart. That blurs a face for a blurred
+  photograph, flattens highlights that are not there, and pales lips that are too red.
 
 The surroundings of a place are so wide that features do not come along with the light:
 what stays of the person is measured beside all else, see ``evaluation.photographs``.
@@ -29,8 +29,10 @@ from facersa.photo.square import Aligned, crop, unit_grid
 SIDE = 512  # pixels at most in which detail is measured
 COARSE = 64  # of the grid on which means over a place's surroundings are taken
 LIGHT, DETAIL = 0.1, 0.12  # deviations of the surroundings, in sides
-BANDS = 5  # of detail: what a blur of one pixel takes away, then of two, four ...
-GAINS = 0.6, 1.6  # of a band, at least and at most
+COARSEST = 1 / 16  # of the side: the widest blur that takes a band away
+# Of the brightness of a band and of its colour, at least and at most. What is deepened
+# much shows: wrinkles, and lips.
+GAINS = (0.3, 1.25), (0.3, 1.0)
 FADE = 0.2  # of the way from the rim inwards: there the change fades in
 
 
@@ -55,9 +57,11 @@ def match_texture(face: Tensor, photo: Tensor, aligned: Aligned) -> Tensor:
     before = resize(face, side).float().cpu()
     painted = before
     for wanted, band in zip(_bands(picture), _bands(painted), strict=True):
-        energies = torch.cat([wanted, band]).mean(1, keepdim=True) ** 2
-        there, here = _around(energies, seen, DETAIL).clamp(min=0)
-        painted = painted + band * ((there / (here + 1e-8)).sqrt().clamp(*GAINS) - 1)
+        for aim, part, gains in zip(_split(wanted), _split(band), GAINS, strict=True):
+            energies = torch.cat([aim, part]).square().mean(1, keepdim=True)
+            there, here = _around(energies, seen, DETAIL).clamp(min=0)
+            gain = (there / (here + 1e-8)).sqrt().clamp(*gains)
+            painted = painted + part * (gain - 1)
     painted = painted + _around(picture - painted, seen, LIGHT)
     change = (painted - before) * smooth((1 - away) / FADE).float()
     size = face.shape[-2:]
@@ -65,16 +69,24 @@ def match_texture(face: Tensor, photo: Tensor, aligned: Aligned) -> Tensor:
 
 
 def _bands(picture: Tensor) -> list[Tensor]:
-    """What wider and wider blurs take away from (1, 3, S, S): each the same shape."""
-    bands, rest = [], picture
-    for octave in range(BANDS):
-        sigma = 2.0**octave
+    """What wider and wider blurs take away from (1, 3, S, S): each the same shape.
+
+    The first takes away one pixel, each next one twice as many.
+    """
+    bands, rest, sigma = [], picture, 1.0
+    while sigma <= max(1.0, COARSEST * picture.shape[-1]):
         blurred = torch.from_numpy(
             gaussian_filter(picture.numpy(), (0, 0, sigma, sigma), truncate=3)
         )
         bands.append(rest - blurred)
-        rest = blurred
+        rest, sigma = blurred, 2 * sigma
     return bands
+
+
+def _split(band: Tensor) -> tuple[Tensor, Tensor]:
+    """The brightness (B, 1, S, S) of a band, and the colour (B, 3, S, S) beside it."""
+    luma = band.mean(1, keepdim=True)
+    return luma, band - luma
 
 
 def _around(values: Tensor, seen: Tensor, sigma: float) -> Tensor:

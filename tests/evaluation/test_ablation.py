@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from facersa.cipher.modulation import MapperConfig
-from facersa.errors import CheckpointError
+from facersa.errors import CheckpointError, FaceRSAError
 from facersa.evaluation import ablation
 from facersa.evaluation.ablation import VARIANTS, ablate, varied
 from facersa.evaluation.results import table, value
@@ -33,6 +33,16 @@ def test_variants_are_one_change_each() -> None:
     published = MapperConfig(**made["as published"].options)
     assert published == MapperConfig.published()
     assert made["without landmarks"].weights == replace(recipe.weights, landmarks=0.0)
+
+
+@pytest.mark.parametrize("numbers", [{"steps": 0}, {"seeds": 0}])
+def test_no_training_is_no_ablation(
+    generator: Generator, tmp_path: Path, numbers: dict[str, int]
+) -> None:
+    judge = CodeJudge(JudgeConfig(width=32, context=16))
+    with pytest.raises(FaceRSAError, match="leave --steps and --seeds out"):
+        ablate(generator, judge, tmp_path, **numbers)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow

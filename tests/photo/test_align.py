@@ -12,7 +12,7 @@ from torch import Tensor
 
 from facersa.errors import ImageError
 from facersa.photo.align import align, choose, find_faces, find_squares
-from facersa.photo.blazeface import Found
+from facersa.photo.blazeface import Found, load_blazeface
 from facersa.photo.faces import HeldOutFaces, load_held_out_faces
 from facersa.photo.square import Aligned, same_face
 
@@ -204,3 +204,42 @@ def test_what_looks_little_like_a_face_is_not_painted(
     second: Any = Pretended(seen(aligned.quad)._replace(score=score))
     (face,) = find_squares(astronaut, faces, (), second)
     assert obstacle in face.obstacle and bool(face.oval) != bool(obstacle)
+
+
+@pytest.mark.parametrize(("share", "obstacle"), [(0.95, ""), (0.5, "cut by the edge")])
+def test_a_face_that_the_edge_cuts_is_told(
+    astronaut: Tensor,
+    aligned: Aligned,
+    faces: HeldOutFaces,
+    share: float,
+    obstacle: str,
+) -> None:
+    """None is left in the picture in clear, without a word."""
+    (whole,) = find_squares(astronaut, faces)
+    left, _, right, _ = whole.box
+    photo = astronaut[..., : int(left + share * (right - left))]
+    (face,) = find_squares(photo, faces, (), load_blazeface())
+    assert obstacle in face.obstacle and bool(face.oval) != bool(obstacle)
+
+
+@pytest.mark.parametrize(
+    ("side", "score", "count"), [(60, 0.9, 2), (40, 0.9, 1), (60, 0.6, 1)]
+)
+def test_what_an_edge_cuts_is_a_face_if_it_is_large_and_clear(
+    astronaut: Tensor,
+    aligned: Aligned,
+    faces: HeldOutFaces,
+    side: int,
+    score: float,
+    count: int,
+) -> None:
+    """Half of it lies above the sky; a mirror makes faces of many things."""
+    quad = aligned.quad * (side / (aligned.side * 0.63))
+    middle = seen(quad).box[[0, 1]] + seen(quad).box[[2, 3]]
+    quad = quad + [400.0, 0] - [0, middle[1] / 2]
+    cut = seen(quad)._replace(score=score)
+    second: Any = Pretended(seen(aligned.quad), cut)
+    found = find_squares(astronaut, faces, (), second)
+    assert len(found) == count
+    if count == 2:
+        assert "cut by the edge" in found[1].obstacle

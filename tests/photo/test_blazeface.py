@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchvision.ops import box_iou
 
-from facersa.photo.blazeface import BlazeFace, _starts, load_blazeface
+from facersa.photo.blazeface import BlazeFace, _starts, load_blazeface, share_inside
 from facersa.photo.images import resample, to_uint8
 
 
@@ -43,6 +44,39 @@ def test_small_and_large_faces_are_found_wherever_they_are(
         (found,) = detector.detect(shown)
         x, y = (found.box[:2] + found.box[2:]) / 2
         assert abs(x - left - size) < 0.4 * size and abs(y - top - size) < 0.4 * size
+
+
+@pytest.mark.parametrize("share", [0.5, 0.65, 0.8])
+@pytest.mark.parametrize("edge", ["left", "right", "bottom"])
+def test_a_face_that_the_edge_cuts_is_found(
+    detector: BlazeFace, photo: np.ndarray, edge: str, share: float
+) -> None:
+    """But few are where only the mouth and the chin are left."""
+    (face,) = detector.detect(photo)
+    x, y, right, bottom = face.box
+    stop, low = int(x + share * (right - x)), int(y + share * (bottom - y))
+    start = int(right - share * (right - x)) if edge == "left" else 0
+    shown = {
+        "left": photo[:, start:],
+        "right": photo[:, :stop],
+        "bottom": photo[:low],
+    }[edge]
+    (cut,) = detector.detect(np.ascontiguousarray(shown))
+    whole = face.box - [start, 0, start, 0]
+    assert box_iou(*(torch.tensor(box)[None] for box in (cut.box, whole))) > 0.4
+
+
+@pytest.mark.parametrize(
+    ("box", "share"),
+    [
+        ((2, 3, 6, 5), 1),
+        ((-2, 0, 2, 4), 0.5),
+        ((8, 4, 12, 8), 0.25),
+        ((11, 0, 15, 4), 0),
+    ],
+)
+def test_the_share_of_a_box_in_a_picture(box: tuple[int, ...], share: float) -> None:
+    assert share_inside(box, (6, 10, 3)) == pytest.approx(share)
 
 
 def test_nothing_is_found_where_nobody_is(detector: BlazeFace) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from facersa.photo.align import align
-from facersa.photo.blend import UNITS, fit_oval, harmonise, ovalness
+from facersa.photo.blend import FOREHEAD, UNITS, fit_oval, harmonise, ovalness
 from facersa.photo.faces import load_held_out_faces
 from facersa.photo.images import to_float, to_levels
 from facersa.photo.paste import paste
@@ -46,7 +46,7 @@ def test_the_oval_lies_inside_the_face() -> None:
     assert (x, y) == (round(0.5 * UNITS), round(0.5 * UNITS))
     assert left == right == round(0.9 * 0.3 * UNITS)
     assert down == round(0.9 * 0.4 * UNITS)
-    assert up == round(0.9 * (0.5 - 0.4 + 0.3 * 0.5) * UNITS)
+    assert up == round(0.9 * (0.5 - 0.4 + FOREHEAD * 0.5) * UNITS)
     rim = torch.tensor([[0.5, 0.86], [0.77, 0.5], [0.5, 0.5]])
     assert ovalness(rim, (x, y, left, right, up, down)).tolist() == pytest.approx(
         [1, 1, 0], abs=0.02

@@ -56,10 +56,32 @@ def test_a_face_becomes_as_blurred_as_its_photograph(
 def test_a_flat_face_gets_the_contrast_of_its_photograph(
     astronaut: Tensor, aligned: Aligned
 ) -> None:
-    flat = aligned.image * 0.75
+    flat = aligned.image * 0.85
     out = match_texture(flat, astronaut, aligned)
     middle = inside(256)
     assert away(out, aligned.image, middle) < 0.25 * away(flat, aligned.image, middle)
+
+
+def test_lips_are_not_redder_than_the_photographs_features(
+    astronaut: Tensor, aligned: Aligned
+) -> None:
+    """Colour is toned down where the photograph has less, brightness stays."""
+    grey = aligned.image.mean(1, keepdim=True)
+    vivid = (grey + 1.8 * (aligned.image - grey)).clamp(-1, 1)
+    out = match_texture(vivid, astronaut, aligned)
+    middle = inside(256)
+
+    def colour(face: Tensor) -> Tensor:
+        return face - face.mean(1, keepdim=True)
+
+    def vividness(face: Tensor) -> float:
+        rest = colour(face).numpy()
+        fine = rest - gaussian_filter(rest, (0, 0, 8, 8))
+        return float(torch.from_numpy(fine).square().mean(1)[0][middle].mean().sqrt())
+
+    before, wanted, after = map(vividness, (vivid, aligned.image, out))
+    assert before > 1.5 * wanted and after < 1.4 * wanted
+    assert away(out.mean(1, keepdim=True), grey, middle) < 0.02
 
 
 def test_a_shadow_that_is_not_the_photographs_goes(
@@ -91,7 +113,7 @@ def test_features_do_not_come_along(astronaut: Tensor, aligned: Aligned) -> None
     pair = torch.stack([detail(out), detail(aligned.image)])
     assert abs(float(torch.corrcoef(pair)[0, 1])) < 0.2
     noise = detail(blank).std()
-    assert detail(out).std() < max(GAINS) * 1.5 * noise
+    assert detail(out).std() < max(GAINS[0]) * 1.5 * noise
 
 
 def test_decryption_finds_the_same_texture_in_the_encrypted_picture(
@@ -102,7 +124,7 @@ def test_decryption_finds_the_same_texture_in_the_encrypted_picture(
     there = paste(photo, match_texture(face, photo, aligned), aligned)
     once, again = (match_texture(face, x, aligned) for x in (photo, there))
     middle = inside(256, 0.9)
-    assert away(once, again, middle) < 0.3 * away(face, once, middle)
+    assert away(once, again, middle) < 0.4 * away(face, once, middle)
 
 
 def test_beyond_the_oval_and_where_nothing_is_seen_a_face_stays(
