@@ -682,6 +682,7 @@ class Visit:
             ),
         )
         response = self.page.goto(site + address, wait_until="networkidle")
+        self.page.wait_for_load_state("load")  # a large page may be idle half-way
         assert response is not None and response.ok
 
     def other_hosts(self, site: str) -> list[str]:
