@@ -185,10 +185,8 @@ def _square_around(box: Box) -> np.ndarray:
 
 def _counts(one: Found, shape: Sequence[int]) -> bool:
     """Whether a face that BlazeFace alone has found could be recognised."""
-    wide = float(one.box[2] - one.box[0])
-    if share_inside(one.box, shape) >= WHOLE:
-        return wide >= SMALLEST
-    return wide >= SMALLEST_CUT and one.score >= UNSURE
+    cut = share_inside(one.box, shape) < WHOLE
+    return float(one.box[2] - one.box[0]) >= (SMALLEST_CUT if cut else SMALLEST)
 
 
 def _overlap(first: Sequence[float], second: Sequence[float] | np.ndarray) -> float:

@@ -25,7 +25,10 @@ OVERLAP = 0.3  # intersection over union from which two boxes are one face
 TILES = (0.5, 1, 2, 4, 8)  # tiles along the longer side; large faces need room
 SMALLEST_TILE = 160  # pixels: in it the network sees faces of about 20
 SHARED = 1 / 3  # of a tile's side, with the next one: no face is cut everywhere
-SHOWN = 0.25  # share of a face's box in the picture from which it can be recognised
+# Share of a face's box in the picture: from the first a face can be recognised, above
+# the last it is found without what is painted beyond the edge.
+SHOWN = 0.25, 0.85
+CLEAR_CUT = 0.68  # score: a mirror makes faces of many things
 
 
 class Found(NamedTuple):
@@ -101,15 +104,15 @@ class BlazeFace:
         places |= {(y, width - half) for y in _starts(height, side)}
         places |= {(-half, x) for x in _starts(width, side)}
         places |= {(height - half, x) for x in _starts(width, side)}
-        found = []
+        found, clear = [], max(threshold, CLEAR_CUT)
         for beyond in ("symmetric", "constant"):
             wide = np.pad(thin, ((half, half), (half, half), (0, 0)), beyond)
             for top, left in sorted(places):
                 part = wide[top + half :, left + half :][:side, :side]
-                for box, score, points in self._look(part, side, threshold):
+                for box, score, points in self._look(part, side, clear):
                     shift = np.array([left, top])
                     box = box + np.tile(shift, 2)
-                    if share_inside(box, thin.shape) >= SHOWN:
+                    if SHOWN[0] <= share_inside(box, thin.shape) <= SHOWN[1]:
                         points = points + shift
                         found.append(Found(box * every, score, points * every))
         return found
