@@ -85,7 +85,9 @@ def on_photographs(
     network of gender and age, and the directions that the steady cipher keeps come
     from the pose network and from that one again: so of landmarks, pose, yaw, gender
     and years every figure flatters. Inversions listen to the training judge and to
-    AlexNet, whose features "told_apart" reads. dlib's identity has chosen nothing.
+    AlexNet, whose features "told_apart" reads. dlib's identity has chosen no code. How
+    much forehead is painted was chosen, on other photographs, with the figures of all
+    three judges of identity in sight.
 
     Raises:
         ImageError: no face in any of them.

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from facersa.errors import ImageError
-from facersa.photo.blazeface import BlazeFace, Found, share_inside
+from facersa.photo.blazeface import UNSURE, BlazeFace, Found, share_inside
 from facersa.photo.blend import fit_oval
 from facersa.photo.faces import ALIGNED_BOX, Box, HeldOutFaces, load_held_out_faces
 from facersa.photo.images import to_uint8
@@ -31,11 +31,8 @@ DLIB_BOX: Box = (0.045, 0.072, 0.976, 0.977)  # dlib's in BlazeFace's, in the me
 # on the way from one eye (0) to the other (1).
 NEAR_EYES = 0.28
 BESIDE_EYES = (-0.25, 1.25)
-# BlazeFace's score below which a face that dlib does not see may be none: real ones
-# that are large enough had .70 and more, a rock in a landscape .63.
-UNSURE = 0.68
-# What it alone sees narrower than this, in pixels, is no face that could be recognised,
-# and mostly none at all: in 50 photographs without near faces, windows and snow.
+# What BlazeFace alone sees narrower than this, in pixels, is no face that could be
+# recognised, and mostly none at all: in 50 photographs without near faces, windows and snow.
 SMALLEST = 24
 SMALLEST_CUT = 48  # one that is cut by the picture's edge: half of it shows
 # Share of a face's box in the picture below which the picture's edge cuts it.
