@@ -32,7 +32,8 @@ DLIB_BOX: Box = (0.045, 0.072, 0.976, 0.977)  # dlib's in BlazeFace's, in the me
 NEAR_EYES = 0.28
 BESIDE_EYES = (-0.25, 1.25)
 # What BlazeFace alone sees narrower than this, in pixels, is no face that could be
-# recognised, and mostly none at all: in 50 photographs without near faces, windows and snow.
+# recognised, and mostly none at all: in 50 photographs without near faces, windows
+# and snow.
 SMALLEST = 24
 SMALLEST_CUT = 48  # one that is cut by the picture's edge: half of it shows
 # Share of a face's box in the picture below which the picture's edge cuts it.
