@@ -13,6 +13,7 @@ import argparse
 import ast
 import hashlib
 import json
+import multiprocessing
 import os
 import platform
 import shutil
@@ -21,14 +22,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from importlib import metadata
+from multiprocessing.pool import Pool
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 from filelock import FileLock
 from packaging.requirements import Requirement
 
@@ -40,6 +44,7 @@ from book import readable  # noqa: E402
 
 MATHJAX = "mathjax/tex-svg-full.js"  # below _static, as in _config.yml
 CELL_SECONDS = 1200
+CHAPTER_BYTES = 3 * 2**30  # of memory, at most
 WIDGET = "application/vnd.jupyter.widget-view+json"
 GLUED_IMAGE = "application/papermill.record/image/"
 SOLUTION = {
@@ -126,6 +131,14 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         metavar="NAME=VALUE",
         help="set a parameter of every chapter that runs, such as seed=1",
     )
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="run so many chapters at a time; by default one for each core, as far as "
+        "memory goes",
+    )
     options = parser.parse_args(arguments)
     book, start = Book(root), time.monotonic()
     try:
@@ -135,7 +148,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         book.build.mkdir(parents=True, exist_ok=True)
         # A second build waits for the first.
         with FileLock(book.build / ".lock"), surroundings():
-            run_all(book, selected, parameters, options.force)
+            jobs = options.jobs or default_jobs()
+            run_all(book, selected, parameters, options.force, jobs)
             if options.numbers:
                 write_numbers(book, selected)
             typeset(book)
@@ -207,11 +221,18 @@ def chosen(book: Book, names: Sequence[str]) -> list[Path]:
 
 
 def run_all(
-    book: Book, selected: Sequence[Path], parameters: dict[str, Any], force: bool
+    book: Book,
+    selected: Sequence[Path],
+    parameters: dict[str, Any],
+    force: bool,
+    jobs: int = 1,
 ) -> None:
-    """Run the selected chapters that are not current; show the text of the others."""
+    """Run the selected chapters that are not current; show the text of the others.
+
+    As many at a time as there are ``jobs``.
+    """
     sweep(book)
-    wrong = []
+    due = []
     for source in book.sources:
         page, new = book.page(source), stamp(book, source, parameters)
         if source not in selected:
@@ -223,16 +244,59 @@ def run_all(
         elif page.exists() and read_stamp(page) == new and not force:
             print(f"{source.stem:<20} unchanged")
         else:
-            print(f"{source.stem:<20} running ...", flush=True)
-            start = time.monotonic()
-            try:
-                run(source, page, parameters, new)
-            except BuildError as error:
-                wrong.append(str(error))
+            due.append((source, page, parameters, new))
+    jobs = min(jobs, len(due))
+    wrong = []
+    with cores_shared(jobs) if jobs > 1 else nullcontext(None) as pool:
+        for outcome in pool.imap_unordered(timed, due) if pool else map(timed, due):
+            if isinstance(outcome, BuildError):
+                wrong.append(str(outcome))
             else:
-                print(f"{source.stem:<20} {time.monotonic() - start:.1f} s", flush=True)
+                print(outcome, flush=True)
     if wrong:
         raise BuildError("\n".join(wrong))
+
+
+def timed(chapter: tuple[Path, Path, dict[str, Any], str]) -> str | BuildError:
+    """Run a chapter; what to print of it, or what is wrong."""
+    source, *_ = chapter
+    print(f"{source.stem:<20} running ...", flush=True)
+    start = time.monotonic()
+    try:
+        run(*chapter)
+    except BuildError as error:
+        return error
+    return f"{source.stem:<20} {time.monotonic() - start:.1f} s"
+
+
+def cores_shared(jobs: int) -> Pool:
+    """So many processes, each on cores of its own: threads that share one wait."""
+    context = multiprocessing.get_context("spawn")
+    shares = context.SimpleQueue()
+    cores = available_cores()
+    for job in range(jobs):
+        shares.put(cores[job % len(cores) :: jobs])
+    return context.Pool(jobs, keep_to, (shares,))
+
+
+def keep_to(shares: SimpleQueue[list[int]]) -> None:
+    """Run this process and its kernels on the next share of cores."""
+    share = shares.get()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, share)
+
+
+def available_cores() -> list[int]:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def default_jobs() -> int:
+    """A chapter for each core, as far as memory goes."""
+    room = psutil.virtual_memory().available // CHAPTER_BYTES
+    return max(1, min(len(available_cores()), room))
 
 
 def write_text_only(source: Path, page: Path) -> None:

@@ -33,6 +33,7 @@ SHOWN = 0.25, 0.85
 # large enough had .70 and more, a rock in a landscape .63; and a mirror makes faces of
 # many things.
 UNSURE = 0.68
+FINE = 20  # of the network's pixels: what is smaller in a mirror may be any texture
 
 
 class Found(NamedTuple):
@@ -109,7 +110,8 @@ class BlazeFace:
             clear = max(threshold, UNSURE)
             for face in self._look_at(wide, sorted(places), side, clear):
                 box = face.box - half
-                if SHOWN[0] <= share_inside(box, thin.shape) <= SHOWN[1]:
+                fine = FINE * side <= SIDE * (box[2] - box[0])
+                if fine and SHOWN[0] <= share_inside(box, thin.shape) <= SHOWN[1]:
                     points = (face.points - half) * every
                     found.append(Found(box * every, face.score, points))
         return found

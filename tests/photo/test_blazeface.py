@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from large_photos import save_large_photo
+from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_iou
 
@@ -84,6 +88,16 @@ def test_nothing_is_found_where_nobody_is(detector: BlazeFace) -> None:
     noise = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
     assert detector.detect(noise) == []
     assert detector.detect(np.zeros((64, 64, 3), dtype=np.uint8)) == []
+
+
+def test_a_mirror_makes_no_face_of_a_texture(
+    detector: BlazeFace, tmp_path: Path
+) -> None:
+    """In blurred noise it made one once, of 15 of the network's pixels."""
+    save_large_photo(tmp_path / "large.jpg", 6000, 4000)
+    with Image.open(tmp_path / "large.jpg") as picture:
+        (face,) = detector.detect(np.asarray(picture))
+    assert face.score > 0.9
 
 
 @pytest.mark.parametrize(
