@@ -53,6 +53,14 @@ def seeds() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="module")
+def one_salt() -> Iterator[None]:
+    """Encryption takes the first salt, not the best of eight."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facersa.pipeline.SALTS", 1)
+        yield
+
+
 @pytest.fixture
 def any_ws() -> torch.Tensor:
     """Codes (3, 16, 512) of three people, every row drawn independently."""

@@ -14,6 +14,8 @@ from facersa.photo.blazeface import load_blazeface
 from facersa.photo.images import load_image, resize, save_png, to_uint8
 from facersa.sealing.chunk import unseal_all
 
+pytestmark = pytest.mark.usefixtures("one_salt")
+
 Run = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
 

@@ -27,6 +27,8 @@ from facersa.sealing.chunk import unseal, unseal_all
 from facersa.sealing.picture import carries_code
 from facersa.sealing.pixels import find
 
+pytestmark = pytest.mark.usefixtures("one_salt")
+
 Run = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
 

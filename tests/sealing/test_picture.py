@@ -22,6 +22,8 @@ from facersa.sealing.chunk import pack, seal, unseal, unseal_all
 from facersa.sealing.picture import EncryptedPicture, carries_code
 from facersa.sealing.pixels import find
 
+pytestmark = pytest.mark.usefixtures("one_salt")
+
 A, B = Secrets(("apple",)), Secrets(("banana",))
 SECRETS = (A, B)
 WIDTH = 352  # of each half of the picture
