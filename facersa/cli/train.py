@@ -262,8 +262,8 @@ def run_train(
                 f"not --preset gpu, which paints; got {cipher or 'ring'}, {preset}."
             )
     if resume:
-        own = ("cipher", "preset", "steps", "seed", "output")
-        refuse("a resumed run keeps its own", *own)
+        stored = ("cipher", "preset", "steps", "seed", "output")
+        refuse("a resumed run keeps its own", *stored)
     if device == "cuda" and not torch.cuda.is_available():
         raise FaceRSAError("there is no CUDA device here; use --device cpu.")
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; nothing on a CPU
