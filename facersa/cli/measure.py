@@ -239,13 +239,17 @@ def run_tables(
 
     if file:
         check_output(file, *filter(None, [arcface]))
+    folder = make_folder(hifd) if hifd else None
+    own = (".json", ".yaml")  # folders of systems that were measured are replaced
+    if folder and any(p.is_file() and p.suffix not in own for p in folder.rglob("*")):
+        raise FaceRSAError(f"{folder} holds files of another kind; name a new folder.")
     result = measure_tables(
         load_generator(),
         PRESETS[preset],
         file,
         seed=seed,
         panel=load_panel(arcface),
-        folder=make_folder(hifd) if hifd else None,
+        folder=folder,
     )
     click.echo(table_1(result))
 

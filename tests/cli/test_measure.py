@@ -201,6 +201,10 @@ def test_folders_are_checked_before_the_work(
     ):
         assert run(*call) == 1
         assert f"cannot make the folder {photo}: File exists" in capsys.readouterr().err
+    (tmp_path / "original").mkdir()
+    (tmp_path / "original" / "mine.png").touch()
+    assert run("evaluate", "--tables", "--hifd", tmp_path) == 1
+    assert "files of another kind" in capsys.readouterr().err
     keep = tmp_path / "no" / "kept"
     whole = ("evaluate", "--whole", "--photo", photo, "--keep-inversion")
     assert run(*whole, keep) == 1
