@@ -10,6 +10,7 @@ import os
 import sys
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -227,9 +228,10 @@ def _layers(text: str) -> tuple[int, ...]:
 
 
 def _psi(text: str) -> float:
-    if float(text) not in PSIS:
-        raise click.BadParameter(f"expected 0.7, 0.85 or 1, got {text}.")
-    return float(text)
+    with suppress(ValueError):
+        if float(text) in PSIS:
+            return float(text)
+    raise click.BadParameter(f"expected 0.7, 0.85 or 1, got {text!r}.")
 
 
 def _at_least(least: int) -> Callable[[str], int]:

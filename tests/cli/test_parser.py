@@ -116,6 +116,7 @@ def test_every_description_belongs_to_an_option() -> None:
         ),
         (("evaluate", "--n", "0"), "number from 1 on"),
         (("evaluate", "--psi", "0.8"), "0.7, 0.85 or 1"),
+        (("evaluate", "--psi", "much"), "0.7, 0.85 or 1"),
         (("attack", "pictures", "--n", "0"), "number from 1 on"),
         (("localise", "--people", "no"), "number from 1 on"),
         (("ablate", "--seed", "-1"), "number from 0 on"),
