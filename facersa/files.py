@@ -165,9 +165,12 @@ def check_output(path: str | os.PathLike[str], *sources: str) -> Path:
     Raises:
         FileError: its folder is missing or not writable; something other than a
             regular file is there, such as a folder, a device or a link that leads
-            nowhere; its name is too long; or it is one of ``sources``, the inputs.
+            nowhere; its name is too long; it is "-"; or it is one of ``sources``, the
+            inputs and other outputs.
     """
     output = Path(path)
+    if str(output) == "-":
+        raise FileError("cannot write to standard output; name a file.")
     if not os.path.isdir(output.parent) and _fits(output):
         raise FileError(
             f"cannot write {output}: the folder {output.parent} does not exist; "
@@ -182,4 +185,22 @@ def check_output(path: str | os.PathLike[str], *sources: str) -> Path:
     inputs = [source for source in sources if os.path.exists(source)]
     if output.exists() and any(output.samefile(source) for source in inputs):
         raise FileError(f"{output} is the input itself; choose another name.")
+    if os.path.realpath(output) in map(os.path.realpath, sources):
+        raise FileError(f"{output} is named twice; choose another name for one.")
     return output
+
+
+def make_folder(path: str | os.PathLike[str], mode: int = 0o777) -> Path:
+    """A folder, with those above it, made where it is not there yet.
+
+    Raises:
+        FileError: it cannot be made, as where a file has that name.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"cannot make the folder {folder}: {error.strerror or error}; name another."
+        ) from error
+    return folder

@@ -111,15 +111,16 @@ class FaceRSA(Engine):
             SealedError: the face is encrypted in ``beside`` already, or its code would
                 be nowhere.
         """
-        if crop and beside is not None:
+        if crop and beside is not None and beside.faces:
             raise ImageError("a crop has one face; leave out crop to add another.")
         picture = beside or EncryptedPicture(to_levels(inversion.photo))
         aligned = inversion.aligned
         if paint == "head":
             aligned = replace(aligned, oval=())
         faces, aligned = picture.make_room(aligned)
+        pixels_only = in_pixels and mode == "none"
         in_pixels = in_pixels and mode in IN_PIXELS and self._table is not None
-        if mode == "none" and in_pixels:
+        if pixels_only:
             picture.check_mark(1)
         num_bits = secrets.num_bits(num_bits, default=self.default_bits)
         cipher = self.cipher(num_bits)
@@ -160,6 +161,13 @@ class FaceRSA(Engine):
         chunks = faces if mode == "none" else [*faces, sealed]
         mark = mark_of([*faces, sealed])
         out, written = EncryptedPicture.assemble(image, chunks, mark)
+        if pixels_only and not (written and mark is sealed):
+            raise SealedError(
+                "the pixels cannot hold the code, because the picture is too small or "
+                "has no greys, or the generator is not MobileStyleGAN, so the face "
+                "would be lost: use --chunk ambiguous, or --no-pixels to give the code "
+                "up."
+            )
         return Encrypted(out, face, edited, written and mark is sealed)
 
     def encrypt_again(

@@ -16,7 +16,7 @@ import pytest
 from kills import Values, writes
 
 from facersa.errors import FileError
-from facersa.files import check_output, read_file, write_atomic
+from facersa.files import check_output, make_folder, read_file, write_atomic
 from facersa.photo.images import load_image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,6 +88,21 @@ def test_full_disk_leaves_the_old_file_and_no_crumbs(
         write_atomic(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_an_output_has_a_name_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="standard output; name a file"):
+        check_output("-")
+    with pytest.raises(FileError, match="is named twice"):
+        check_output(tmp_path / "new", str(tmp_path / "." / "new"))
+
+
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    assert make_folder(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    for name in ("file", "file/inside"):
+        with pytest.raises(FileError, match=f"cannot make the folder .*{name}: .*name"):
+            make_folder(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor
 from facersa.cipher.rotation import RotationCipher
 from facersa.errors import FaceRSAError
 from facersa.generator.base import Generator
-from facersa.generator.parts import fit_parser
+from facersa.generator.parts import FIRST_SEED, fit_parser
 from facersa.people import (
     CALIBRATED,
     EVALUATED,
@@ -45,9 +45,8 @@ def test_the_seeds_of_seed_0_are_those_of_the_shipped_weights() -> None:
     assert training_seeds(0, 12_000) == range(1_000_000, 1_012_000)
     assert CALIBRATED.start == 7_000_000
     assert {910_000, 911_000 + 23} <= set(FITTED)
-    parser = inspect.signature(fit_parser).parameters
-    first, count = parser["first_seed"].default, parser["people"].default
-    assert first in TRAINED and first + count - 1 in TRAINED
+    count = inspect.signature(fit_parser).parameters["people"].default
+    assert FIRST_SEED in TRAINED and FIRST_SEED + count - 1 in TRAINED
 
 
 @pytest.mark.parametrize("pool", [4, 1000, 20_000])

@@ -48,6 +48,9 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise nearly anything
         reason = str(error).strip().partition("\n")[0]
+        if isinstance(error, pickle.UnpicklingError):
+            # PyTorch's own words tell how to run what is in the file.
+            reason = "it is none, or holds more than tensors and plain values"
         raise CheckpointError(
             f"{path} cannot be read safely as a PyTorch checkpoint ({reason}); "
             "download it again, or save its tensors alone."

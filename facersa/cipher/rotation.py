@@ -94,12 +94,12 @@ class RotationCipher(nn.Module):
         if context < 0 or context in rows:
             raise ValueError(
                 f"the context row {context} must not be one of the edited rows "
-                f"{rows}; choose a row that stays as it is."
+                f"{rows}; leave it out of them, or choose another context."
             )
         if not 0 <= kappa <= MAX_KAPPA:  # nor NaN
             raise ValueError(
-                f"kappa must be from 0 to {MAX_KAPPA}, got {kappa}; "
-                f"{DEFAULT_KAPPA} is the usual choice."
+                f"kappa must be from 0 to {MAX_KAPPA}, got {kappa}; leave it out for "
+                "the usual one."
             )
         self.w_dim = stats.mean.numel()
         if self.w_dim % 2:

@@ -53,10 +53,18 @@ class Secrets:
         return f"Secrets({len(self.texts)} texts, {len(self.codes)} codes)"
 
     def num_bits(self, wish: int | None = None, *, default: int = DEFAULT_BITS) -> int:
-        """Length of the code: as wished, else as raw codes say, else ``default``."""
-        if wish is not None:
-            return wish
-        return self.codes[0].num_bits if self.codes else default
+        """Length of the code: as wished, else as raw codes say, else ``default``.
+
+        Raises:
+            PasswordError: raw codes have another length than the one wished for.
+        """
+        own = self.codes[0].num_bits if self.codes else wish
+        if wish not in (None, own):
+            raise PasswordError(
+                f"the raw codes have {own} bits, and {wish} were asked for; leave the "
+                "number of bits out."
+            )
+        return default if own is None else own
 
     def password(
         self,

@@ -72,7 +72,7 @@ def run_attack(
     from facersa.photo.images import load_image
 
     if json:
-        check_output(json)
+        check_output(json, *photo)
     others = {option for options in NEEDED.values() for option in options}
     refuse(f"attack {name} needs less", *sorted(others - set(NEEDED[name])))
     if name != "rows" and len(stratum) > 1:
@@ -90,6 +90,8 @@ def run_attack(
         del how["keep"]
         report(attack_pictures(measured, crowd, settings=how), json)
         return
+    if name == "rows" and not photo:
+        refuse("codes of generated people are known and not searched", "steps")
     if photo:
         given = "n psi stratum" if name == "rows" else ""
         refuse("--photo replaces generated people", *given.split())

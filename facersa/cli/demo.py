@@ -35,15 +35,15 @@ def demo(photo: str | None = None, *, output: str, steps: int | None = None) -> 
 
     PHOTO is a photograph of yours; without it, a public-domain one.
     """
-    from facersa.files import check_output
+    from facersa.files import check_output, make_folder
     from facersa.photo.images import load_photo
 
     picture = load_photo(photo) if photo else demo_photo()
-    mode = 0o700 if photo else 0o777  # a photograph of yours is nobody else's to read
-    Path(output).mkdir(mode, parents=True, exist_ok=True)
+    private = photo is not None  # a photograph of yours is nobody else's to read
+    folder = make_folder(output, 0o700 if private else 0o777)
     for name in FILES:
-        check_output(Path(output, f"{name}.png"), *filter(None, [photo]))
-    run_demo(Path(output), picture, steps=steps)
+        check_output(folder / f"{name}.png", *filter(None, [photo]))
+    run_demo(folder, picture, steps=steps, private=private)
 
 
 def demo_photo() -> Tensor:
@@ -56,24 +56,29 @@ def demo_photo() -> Tensor:
     return from_uint8(np.asarray(data.astronaut()))
 
 
-def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None:
+def run_demo(
+    folder: Path, picture: Tensor, *, steps: int | None = None, private: bool = False
+) -> None:
     """Write a photograph, its encryption and both decryptions into ``folder``.
 
     Args:
         folder: exists already; files of the same names are replaced.
         picture: (1, 3, H, W), uint8 or in [-1, 1].
         steps: of the inversion; None for the default.
+        private: make new files readable for the user only.
 
     Raises:
         FaceRSAError: as ``FaceRSA`` does.
     """
+    from torchvision.transforms.functional import center_crop
+
     from facersa.cipher.typed import Secrets
     from facersa.figures.sheets import contact_sheet
     from facersa.files import write_atomic
     from facersa.inversion.search import project_config
     from facersa.judges.calibration import JUDGES
     from facersa.judges.panel import Panel
-    from facersa.photo.images import save_png, to_float
+    from facersa.photo.images import png_bytes, to_float
     from facersa.photo.square import crop
     from facersa.pipeline import FaceRSA
 
@@ -85,11 +90,14 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
     encrypted = engine.encrypt(inversion, Secrets((PASSWORD,)))
     decrypted = engine.decrypt(encrypted.data, Secrets((PASSWORD,)))
     wrong = engine.decrypt(encrypted.data, Secrets((WRONG,)))
-    save_png(picture, folder / "photo.png")
-    save_png(inverted, folder / "inversion.png")
-    write_atomic(folder / "encrypted.png", encrypted.data)
-    write_atomic(folder / "decrypted.png", decrypted.data)
-    write_atomic(folder / "wrong.png", wrong.data)
+    for name, data in (
+        ("photo", png_bytes(picture)),
+        ("inversion", png_bytes(inverted)),
+        ("encrypted", encrypted.data),
+        ("decrypted", decrypted.data),
+        ("wrong", wrong.data),
+    ):
+        write_atomic(folder / f"{name}.png", data, private=private)
     _say(start, "encrypted and decrypted")
     faces = {
         "photograph": inversion.aligned.image,
@@ -119,18 +127,13 @@ def run_demo(folder: Path, picture: Tensor, *, steps: int | None = None) -> None
     for name, pair in pairs.items():
         psnr = panel.pixel_figures(*pair)["psnr", None]
         click.echo(f"decrypted {name}: PSNR {psnr:.1f} dB on [0, 1]")
-    faces["encrypted, in the photo"] = to_float(_square(encrypted.picture.photo))
+    photo = encrypted.picture.photo
+    middle = center_crop(photo, min(photo.shape[-2:]))
+    faces["encrypted, in the photo"] = to_float(middle)
     sheet = contact_sheet(list(faces.values()), list(faces))
-    save_png(sheet, folder / "contact_sheet.png")
-    _say(start, f"done; look at {folder / 'contact_sheet.png'}")
-
-
-def _square(image: Tensor) -> Tensor:
-    """The middle square of a picture (1, 3, H, W)."""
-    height, width = image.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[:, :, top : top + side, left : left + side]
+    path = folder / "contact_sheet.png"
+    write_atomic(path, png_bytes(sheet), private=private)
+    _say(start, f"done; look at {path}")
 
 
 def _say(start: float, text: str) -> None:

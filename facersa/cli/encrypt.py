@@ -11,6 +11,7 @@ import click
 from facersa.cli.parser import build_engine, check_png, command, refuse
 from facersa.cli.pictures import (
     SEALING,
+    check_faces,
     cipher_of,
     joined,
     learned_in,
@@ -33,10 +34,12 @@ OPEN_WARNING = (
     "note: an open file can be decrypted without a password, by copying a row of its "
     "code over the edited ones; share it only with people who may see the face."
 )
-TOO_SMALL = (
-    "note: the picture is too small to hold the code in its pixels, so keep the file "
-    "itself: another program would drop the chunk."
+NOT_IN_PIXELS = (
+    "note: the pixels do not hold the code, because the picture is too small or has no "
+    "greys, or the generator is not MobileStyleGAN; keep the file itself: another "
+    "program would drop the chunk."
 )
+NOWHERE = "note: the file holds no code at all, so nobody can bring the face back."
 SHARED_PIXELS = (
     "note: the pixels hold the code of one face at most, the first that was encrypted; "
     "keep the file itself for the others: another program would drop their chunks."
@@ -85,7 +88,8 @@ def encrypt(
 
     chunk = "ambiguous" if chunk == "honey" else chunk
     if crop:
-        refuse("--crop writes all that is painted", "paint")
+        refuse("--crop writes one face and all that is painted", "paint", "others")
+    check_faces(face)
     own = [file for file in (weights, generator, bisenet) if file]
     own += [photo, *password_file]
     keep = None
@@ -137,13 +141,15 @@ def encrypt(
     if new and rest:
         fate = {"blur": "blurred", "pixelate": "pixelated"}.get(others or "")
         click.echo(f"note: {fate or 'left as they were'}: {joined(rest)}", err=True)
+    if new and chunk == "none" and no_pixels:
+        click.echo(NOWHERE, err=True)
     if any(sealed.mode == "open" for sealed in picture.faces):
         click.echo(OPEN_WARNING, err=True)
     if new and chunk != "open" and num_bits < FEW_BITS:
         click.echo(
             f"note: a code of {num_bits} bits is quickly found, whatever the password, "
-            "by inverting the picture and trying all; where that matters use the "
-            "steady cipher, whose codes have 128.",
+            "by inverting the picture and trying all; where that matters use the 128 "
+            "bits of the steady cipher, and for raw codes facersa pair --bits 128.",
             err=True,
         )
 
@@ -192,7 +198,7 @@ def _hide(
 
 def _refuse_settings(photo: str, chunk: str) -> None:
     """An encrypted face keeps the settings it was encrypted with."""
-    settings = "bits steps keep_inversion cipher layers kappa crop paint look"
+    settings = "bits steps keep_inversion cipher layers kappa crop paint look others"
     refuse(
         f"{photo} is an encrypted picture and keeps its settings; encrypt the "
         "photograph anew to change them, or choose a further face with --face",
@@ -251,5 +257,5 @@ def _encrypt_faces(
         encrypted = engine.encrypt(inversion, beside=picture, **how)
         picture = encrypted.picture
     if how["in_pixels"] and not encrypted.in_pixels:
-        click.echo(SHARED_PIXELS if several else TOO_SMALL, err=True)
+        click.echo(SHARED_PIXELS if several else NOT_IN_PIXELS, err=True)
     return picture

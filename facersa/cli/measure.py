@@ -135,7 +135,7 @@ def run_evaluate(
     from facersa.cipher.description import label
     from facersa.evaluation import properties, robustness
     from facersa.evaluation.photographs import on_photographs
-    from facersa.files import check_output
+    from facersa.files import check_output, make_folder
     from facersa.inversion.kept import KeptInversions
     from facersa.inversion.search import project_config
     from facersa.photo.images import load_photo
@@ -155,6 +155,7 @@ def run_evaluate(
         )
         if json:
             check_output(json)
+        make_folder(output)
         run = {"n": n, "gallery": gallery, "seed": seed, "psi": psi}
         report(_by_all_judges(output, stratum=stratum, **run), json)
         return
@@ -175,9 +176,12 @@ def run_evaluate(
     if photo:
         unused = ["seed"] if inversion else []
         refuse("--photo replaces generated people", "n", "psi", "stratum", *unused)
+    own = [*photo, *filter(None, (weights, generator, arcface))]
+    if keep_inversion:
+        check_output(keep_inversion, *own)
+        own.append(keep_inversion)
     if json:
-        own = [file for file in (weights, generator, arcface, keep_inversion) if file]
-        check_output(json, *photo, *own)
+        check_output(json, *own)
     photos = [load_photo(path) for path in photo]
     people: dict[str, Any] = {"n": n, "seed": seed, "psi": psi, "stratum": stratum}
     own_panel: dict[str, Any] = {"panel": load_panel(arcface)} if arcface else {}
@@ -230,19 +234,22 @@ def run_tables(
     )
     from facersa.evaluation.tables import PRESETS, measure_tables
     from facersa.evaluation.verdicts import table_1
-    from facersa.files import check_output
+    from facersa.files import check_output, make_folder
     from facersa.generator.load import load_generator
 
     if file:
         check_output(file, *filter(None, [arcface]))
-
+    folder = make_folder(hifd) if hifd else None
+    own = (".json", ".yaml")  # folders of systems that were measured are replaced
+    if folder and any(p.is_file() and p.suffix not in own for p in folder.rglob("*")):
+        raise FaceRSAError(f"{folder} holds files of another kind; name a new folder.")
     result = measure_tables(
         load_generator(),
         PRESETS[preset],
         file,
         seed=seed,
         panel=load_panel(arcface),
-        folder=Path(hifd) if hifd else None,
+        folder=folder,
     )
     click.echo(table_1(result))
 
@@ -329,16 +336,14 @@ def run_ablate(
 
     Trainings are kept in the folder -o; a run that was stopped goes on there.
     """
-    from pathlib import Path
-
     from facersa.evaluation import ablation
-    from facersa.files import check_output
+    from facersa.files import check_output, make_folder
     from facersa.generator.load import load_generator
     from facersa.training.distilled import load_judge
 
     if json:
         check_output(json)
-    folder = Path(output)
+    folder = make_folder(output)
     result = ablation.ablate(
         load_generator(), load_judge(), folder, steps=steps, n=n, seed=seed, seeds=seeds
     )

@@ -10,6 +10,7 @@ import os
 import sys
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -86,6 +87,11 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "train cipher": (
         "NAME",
         "ring, steered, faithful, the paper's, or assembled  [default: ring]",
+    ),
+    "attack cipher": (
+        "NAME",
+        "steady, rotation, ring, steered, faithful or assembled  [default: steady; "
+        "codes: all but assembled]",
     ),
     "weights": ("FILE", "weights of your own for a trained cipher, by facersa train"),
     "train weights": ("FILE", "a faithful mapper whose outputs the judge sees as well"),
@@ -184,6 +190,10 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
 }
 
 
+MAX_ROWS = 64  # of a code; no generator has more
+PSIS = (0.7, 0.85, 1.0)  # for which the judges are calibrated
+
+
 def cipher_names() -> tuple[str, ...]:
     """The ciphers of the catalogue as it is when a command runs."""
     from facersa.cipher.catalogue import CATALOGUE
@@ -211,9 +221,32 @@ def _face(text: str) -> int | str:
 def _layers(text: str) -> tuple[int, ...]:
     first, _, last = text.partition("-")
     last = last or first
-    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+    numbers = first.isdecimal() and last.isdecimal()
+    if not (numbers and int(first) <= int(last) < MAX_ROWS):
         raise click.BadParameter(f"expected rows such as 5-8, got {text!r}.")
     return tuple(range(int(first), int(last) + 1))
+
+
+def _psi(text: str) -> float:
+    with suppress(ValueError):
+        if float(text) in PSIS:
+            return float(text)
+    raise click.BadParameter(f"expected 0.7, 0.85 or 1, got {text!r}.")
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def check(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise click.BadParameter(
+                f"expected a whole number from {least} on, got {text!r}."
+            )
+        return number
+
+    return check
 
 
 def _kappa(text: str) -> float:
@@ -227,11 +260,17 @@ def _kappa(text: str) -> float:
         ) from error
 
 
-CHECKS: Mapping[str, Any] = {
+# What turns text into a value, or refuses it before anything is loaded. Names are as
+# in ``OPTIONS``.
+CHECKS: Mapping[str, Callable[[str], Any]] = {
     "cipher": _cipher,
     "face": _face,
     "kappa": _kappa,
     "layers": _layers,
+    "psi": _psi,
+    **dict.fromkeys(["steps", "seed", "fit"], _at_least(0)),
+    **dict.fromkeys(["train steps", "ablate steps", "until", "rounds"], _at_least(1)),
+    **dict.fromkeys(["n", "people", "seeds", "guesses"], _at_least(1)),
 }
 
 
@@ -266,7 +305,8 @@ def command(name: str, *arguments: str, epilog: str | None = None) -> Callable[[
         hints = typing.get_type_hints(function)
         for key, parameter in reversed([*signature(function).parameters.items()]):
             hint, default = hints[key], parameter.default
-            kind: Any = CHECKS.get(key) or (get_args(hint) or (hint,))[0]
+            kind: Any = (get_args(hint) or (hint,))[0]
+            kind = CHECKS.get(f"{name} {key}") or CHECKS.get(key) or kind
             for choices in (hint, kind):
                 if get_origin(choices) is Literal:
                     kind = click.Choice(get_args(choices))

@@ -124,6 +124,12 @@ def _first_line(name: str) -> str:
     return text
 
 
+def check_faces(chosen: Sequence[int | str]) -> None:
+    """Raise ``click.UsageError`` for numbers beside --face all, which has them."""
+    if "all" in chosen and set(chosen) != {"all"}:
+        raise click.UsageError("--face all names every face; leave out the numbers.")
+
+
 def joined(numbers: Sequence[int]) -> str:
     """Numbers as text."""
     return ", ".join(map(str, numbers))
@@ -180,10 +186,11 @@ def decrypt(
     from facersa.sealing.picture import EncryptedPicture
 
     own = [file for file in (weights, generator, bisenet) if file]
+    check_faces(face)
     path = check_png(output, picture, *own, *password_file)
     # A wrong file or face is named before a password is asked for.
     current = EncryptedPicture.read_encrypted(
-        read_file(picture), from_pixels=from_pixels
+        read_file(picture), name=picture, from_pixels=from_pixels
     )
     count, numbers = len(current.numbers), numbers_of(face, current.numbers)
     if not numbers:

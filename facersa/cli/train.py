@@ -248,21 +248,22 @@ def run_train(
         refuse(f"train {what} does not use it", "weights")
     if what not in ("mapper", "rotation", "calibration"):
         refuse(f"train {what} is for MobileStyleGAN", "generator")
+    if what == "compact":
+        refuse("train compact runs on the CPU", "device")
     if what in FITS:
         unused = ("preset", "steps", "seed", "until", "resume")
         refuse(f"train {what} takes no steps", *unused)
     if rounds is not None:
         own = ("steps", "until", "judge", "bisenet", "generator", "resume")
         refuse("rounds have their own; the same command goes on with them", *own)
-        if cipher != "faithful" or rounds < 1:
+        if cipher != "faithful" or preset == "gpu":
             raise FaceRSAError(
-                "--rounds expects 1 or more, and --cipher faithful, which learns from "
-                f"a judge; got {rounds} and {cipher or 'ring'}."
+                "--rounds expects --cipher faithful, which learns from a judge, and "
+                f"not --preset gpu, which paints; got {cipher or 'ring'}, {preset}."
             )
     if resume:
-        refuse("a resumed run keeps its own", "steps", "seed", "output")
-    if steps is not None and steps < 1:
-        raise FaceRSAError(f"a run needs at least 1 step, got --steps {steps}.")
+        stored = ("cipher", "preset", "steps", "seed", "output")
+        refuse("a resumed run keeps its own", *stored)
     if device == "cuda" and not torch.cuda.is_available():
         raise FaceRSAError("there is no CUDA device here; use --device cpu.")
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; nothing on a CPU

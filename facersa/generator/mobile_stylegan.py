@@ -89,9 +89,12 @@ class Synthesis(nn.Module):
     def features(self, ws: Tensor, blocks: int) -> Tensor:
         """The feature map after ``blocks`` blocks: side 4 * 2^blocks."""
         constant = self.constant.expand(len(ws), -1, -1, -1)
-        x = self.conv(constant, ws[:, 0])
-        for i, block in enumerate(self.blocks[:blocks]):
-            x = block(x, ws[:, 1 + 2 * i], ws[:, 2 + 2 * i])
+        return self.grown(self.conv(constant, ws[:, 0]), ws, range(blocks))
+
+    def grown(self, x: Tensor, ws: Tensor, blocks: range) -> Tensor:
+        """What these blocks make of the feature map before them."""
+        for i in blocks:
+            x = self.blocks[i](x, ws[:, 1 + 2 * i], ws[:, 2 + 2 * i])
         return x
 
     def forward(self, ws: Tensor) -> Tensor:
@@ -156,8 +159,13 @@ class MobileStyleGAN(nn.Module, Generator):
     def preview(self, ws: Tensor) -> Tensor:
         """W+ (B, 16, 512) to (B, 3, 256, 256): fast, approximate, differentiable."""
         check_shape(ws, None, self.num_ws, self.w_dim, name="ws")
-        features = self.synthesis.features(ws, PREVIEW_BLOCKS)
-        return self.head(*self.head_inputs(features, ws))
+        return self.preview_and_features(ws, PREVIEW_BLOCKS)[0]
+
+    def preview_and_features(self, ws: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
+        """The preview, and the feature map after ``blocks`` blocks on its way."""
+        features = self.synthesis.features(ws, blocks)
+        last = self.synthesis.grown(features, ws, range(blocks, PREVIEW_BLOCKS))
+        return self.head(*self.head_inputs(last, ws)), features
 
     def head_inputs(
         self, features: Tensor, ws: Tensor

@@ -86,7 +86,7 @@ class Renderer:
             if kind == FULL:
                 network = core.read_model(self._saved_full())
             else:
-                network = self._trace(kind)
+                network = self._traced(kind)
             self._compiled[kind] = core.compile_model(network, "CPU", hints)
         return self._compiled[kind]
 
@@ -120,17 +120,22 @@ class Renderer:
         import openvino as ov
 
         folder.mkdir()
-        network = self._trace(FULL)
+        network = self._traced(FULL)
         ov.save_model(network, folder / "full.xml", compress_to_fp16=False)
 
-    def _trace(self, kind: str) -> ov.Model:
-        import openvino as ov
-
-        example = torch.zeros(1, self.generator.num_ws, self.generator.w_dim)
+    def _traced(self, kind: str) -> ov.Model:
         module = _Method(self.generator, self._paint[kind]).eval()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracing freezes the batch size: intended
-            traced = torch.jit.trace(module, example, check_trace=False)
-            return ov.convert_model(
-                traced, example_input=example, input=[("ws", list(example.shape))]
-            )
+        return traced(module, self.generator)
+
+
+def traced(module: nn.Module, generator: Generator) -> ov.Model:
+    """A module of one code (1, num_ws, w_dim) of ``generator``, for OpenVINO."""
+    import openvino as ov
+
+    example = torch.zeros(1, generator.num_ws, generator.w_dim)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing freezes the batch size: intended
+        graph = torch.jit.trace(module, example, check_trace=False)
+        return ov.convert_model(
+            graph, example_input=example, input=[("ws", list(example.shape))]
+        )

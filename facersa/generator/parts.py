@@ -20,28 +20,27 @@ from facersa.generator.mobile_stylegan import MobileStyleGAN
 PARTS = 12
 BACKGROUND = (0, 3, 10)  # parts around people, chosen by eye for the shipped centres
 BLOCKS = 4  # features after block 3: 512 channels, 64 x 64
+SHARPNESS = 20.0  # of the shares: cosine differences of 1 / 20 matter
+FIRST_SEED = 1_000_000  # of the people whose features are clustered
 
 
 class GeneratorParser(nn.Module):
     """Features (B, 512, 64, 64) to shares of parts (B, K, 64, 64), summing to one.
 
-    Args:
-        centres: (K, 512) unit vectors, one a part.
-        sharpness: of the shares: cosine differences of 1 / sharpness matter.
+    ``centres`` are (K, 512) unit vectors, one a part.
     """
 
     centres: Tensor
 
-    def __init__(self, centres: Tensor, sharpness: float = 20.0) -> None:
+    def __init__(self, centres: Tensor) -> None:
         super().__init__()
         self.register_buffer("centres", F.normalize(centres.float(), dim=1))
-        self.sharpness = sharpness
 
     def forward(self, features: Tensor) -> Tensor:
         """Parse ``features``."""
         unit = F.normalize(features, dim=1)
         cosines = torch.einsum("bchw,kc->bkhw", unit, self.centres)
-        return (self.sharpness * cosines).softmax(1)
+        return (SHARPNESS * cosines).softmax(1)
 
     def background(self, features: Tensor) -> Tensor:
         """The share (B, 1, 64, 64) of background, for the shipped centres."""
@@ -71,7 +70,6 @@ def fit_parser(
     people: int = 48,
     places: int = 512,
     rounds: int = 40,
-    first_seed: int = 1_000_000,
 ) -> GeneratorParser:
     """Spherical k-means of features at random places of generated faces.
 
@@ -80,11 +78,10 @@ def fit_parser(
         people: faces, drawn at psi = .85.
         places: of the 4096 in each face.
         rounds: of k-means.
-        first_seed: of the people, and of the random choices.
     """
-    rng = torch.Generator().manual_seed(first_seed)
+    rng = torch.Generator().manual_seed(FIRST_SEED)
     samples = []
-    for seed in range(first_seed, first_seed + people):
+    for seed in range(FIRST_SEED, FIRST_SEED + people):
         x = generator.synthesis.features(generator.sample([seed], 0.85), BLOCKS)
         flat = F.normalize(x.flatten(2)[0].T, dim=1)
         samples.append(flat[torch.randperm(len(flat), generator=rng)[:places]])

@@ -26,7 +26,7 @@ from facersa.photo.images import resize
 
 
 def load_backend(
-    file: str | Path | None = None, device: str | torch.device = "cpu"
+    file: str | Path | None = None,
 ) -> tuple[Generator, E4EEncoder | None]:
     """The generator in a local file, and the encoder in it: what ``Inverter`` needs.
 
@@ -34,18 +34,17 @@ def load_backend(
         file: a StyleGAN2 checkpoint (no encoder), an e4e checkpoint (with its encoder)
             or a pSp checkpoint (its encoder is not used); None for the generator that
             ships, whose encoder ``Inverter`` loads itself.
-        device: of both.
 
     Raises:
         CheckpointError: as ``load_stylegan2`` and ``load_e4e``.
     """
     if file is None:
-        return load_generator(device=device), None
+        return load_generator(), None
     content = read_torch_file(file)
     if holds_e4e(content):
-        encoder, generator = load_e4e(file, device, content)
+        encoder, generator = load_e4e(file, content=content)
         return generator, encoder
-    return load_stylegan2(file, device, content), None
+    return load_stylegan2(file, content=content), None
 
 
 class Inverter:

@@ -31,15 +31,18 @@ class KeptInversions:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.codes: dict[str, Tensor] = {}
-        if self.path.exists():
-            try:
-                self.codes = load(read_file(self.path))
-            except SafetensorError as error:
-                raise FileError(
-                    f"{path} holds no inversions ({error}); name another file, or one "
-                    "that --keep-inversion wrote."
-                ) from error
+        self.codes = self._stored()
+
+    def _stored(self) -> dict[str, Tensor]:
+        if not self.path.exists():
+            return {}
+        try:
+            return load(read_file(self.path))
+        except SafetensorError as error:
+            raise FileError(
+                f"{self.path} holds no inversions ({error}); name another file, or one "
+                "that --keep-inversion wrote."
+            ) from error
 
     @staticmethod
     def key(image: Tensor, how: str) -> str:
@@ -59,5 +62,6 @@ class KeptInversions:
 
     def add(self, key: str, code: Tensor) -> None:
         """Keep a code; the file is replaced as a whole, for its owner's eyes only."""
+        self.codes = self._stored()  # another program may have added some
         self.codes[key] = code.detach().cpu().contiguous()
         write_atomic(self.path, save(self.codes), private=True)

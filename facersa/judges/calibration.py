@@ -19,7 +19,6 @@ from tqdm import tqdm
 from facersa.errors import CheckpointError
 from facersa.files import write_atomic
 from facersa.generator.base import Generator
-from facersa.generator.load import load_generator
 from facersa.generator.openvino import Renderer
 from facersa.judges.heldout import load_held_out_identity
 from facersa.judges.metrics import calibrated_identity, same_person
@@ -107,18 +106,13 @@ def calibrate(
     )
 
 
-def calibrate_all(
-    generator: Generator | None = None,
-    people: int = 72,
-) -> list[Calibration]:
+def calibrate_all(generator: Generator, people: int = 72) -> list[Calibration]:
     """Calibrate all of ``CALIBRATED`` on full pictures, per stratum and psi.
 
     Takes about ten minutes on two cores. ``save_calibrations`` writes the result;
-    the file in ``facersa/weights`` comes from this with the defaults.
+    the file in ``facersa/weights`` comes from this and the shipped generator.
     """
-    generator = load_generator() if generator is None else generator
-    renderer = Renderer(generator)
-    embed = embeddings()
+    renderer, embed = Renderer(generator), embeddings()
     calibrations: list[Calibration] = []
     cells = [(stratum, psi) for stratum in STRATA for psi in PSIS]
     with tqdm(total=len(cells) * people, unit="face") as bar:

@@ -84,10 +84,6 @@ class IdentityJudge(FrozenNetwork):
 
     forward = embed
 
-    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Cosine of two sets of embeddings (B, 512): (B,), 1 for the same face."""
-        return F.cosine_similarity(a, b, dim=-1)
-
 
 class Landmarks(FrozenNetwork):
     """68 landmarks of a face (training judge)."""
@@ -150,15 +146,6 @@ class Expression(FrozenNetwork):
 
     forward = logits
 
-    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """Cosine of two sets of *logits* (B, 7), each less its mean: (B,).
-
-        A softmax ignores a constant added to all logits, so the mean is taken
-        off; probabilities would say 1 for nearly every pair of smiling faces.
-        """
-        a, b = (v - v.mean(-1, keepdim=True) for v in (a, b))
-        return F.cosine_similarity(a, b, dim=-1)
-
 
 class Detector(FrozenNetwork):
     """Is there a face, and where? RFB-320 (training judge).
@@ -184,12 +171,12 @@ class Detector(FrozenNetwork):
 
     @torch.no_grad()
     def detect(
-        self, images: Tensor, threshold: float = 0.65, overlap: float = 0.4
+        self, images: Tensor, threshold: float = 0.65
     ) -> list[tuple[Tensor, Tensor]]:
         """Per picture: boxes (n, 4) as in ``forward`` and scores (n,), best first.
 
-        Of boxes that overlap by more than ``overlap`` (intersection over union),
-        only the one with the best score remains.
+        Of boxes that overlap by more than .4 (intersection over union), only the one
+        with the best score remains.
         """
         from torchvision.ops import nms
 
@@ -197,7 +184,7 @@ class Detector(FrozenNetwork):
         for box, score in zip(*self(images), strict=True):
             above = score > threshold
             box, score = box[above], score[above]
-            best = nms(box, score, overlap)
+            best = nms(box, score, 0.4)
             faces.append((box[best], score[best]))
         return faces
 

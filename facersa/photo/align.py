@@ -236,7 +236,8 @@ def choose(squares: Sequence[PhotoFace], face: int | None) -> PhotoFace:
         number = "" if face is None else f" and none has number {face}"
         raise ImageError(
             f"the photo shows {len(squares)} face(s){number}; choose one with --face "
-            f"N, counted from the left ({list_faces(squares)})."
+            "N, counted from the left, or crop the photo to one "
+            f"({list_faces(squares)})."
         )
     if squares[face].obstacle:
         raise ImageError(

@@ -42,7 +42,7 @@ class EncryptedPicture:
     pixels_only: bool = False
 
     @classmethod
-    def read(cls, data: bytes, *, name: str = "the picture") -> EncryptedPicture:
+    def read(cls, data: bytes, *, name: str = "the file") -> EncryptedPicture:
         """Parse a picture file, encrypted or not; ``name`` is for errors.
 
         Raises:
@@ -57,6 +57,7 @@ class EncryptedPicture:
         cls,
         data: bytes,
         *,
+        name: str = "the file",
         from_pixels: bool = False,
         statistics: WStatistics | None = None,
     ) -> EncryptedPicture:
@@ -64,6 +65,7 @@ class EncryptedPicture:
 
         Args:
             data: the file.
+            name: of the file, for errors.
             from_pixels: take the face in the pixels, for a file without its chunk.
             statistics: of w; the shipped ones by default.
 
@@ -73,8 +75,8 @@ class EncryptedPicture:
         """
         if not from_pixels:
             faces = tuple(unseal_all(data))
-            return cls(decode_photo(data), faces)
-        photo = decode_photo(data)
+            return cls(decode_photo(data, name=name), faces)
+        photo = decode_photo(data, name=name)
         marked = find(photo, statistics)
         chunks = unseal_all(data) if carries_code(data) else []
         others = (sealed for sealed in chunks if sealed.salt != marked.salt)

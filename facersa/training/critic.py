@@ -18,10 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facersa.generator.base import Generator, fast_on_cuda
-from facersa.generator.mobile_stylegan import PREVIEW_BLOCKS, MobileStyleGAN
+from facersa.generator.mobile_stylegan import MobileStyleGAN
 from facersa.generator.openvino import Renderer
-from facersa.generator.parts import BLOCKS as PARSED_BLOCKS
-from facersa.generator.parts import GeneratorParser
+from facersa.generator.parts import BLOCKS, GeneratorParser
 from facersa.judges.bisenet import BiSeNet
 from facersa.judges.networks import FrozenNetwork, IdentityJudge, Landmarks, tapped
 from facersa.training.losses import View
@@ -145,11 +144,7 @@ class Painter:
             picture = self.generator.preview(ws)
             return picture, None if self.parser is None else self.parser(picture)
         assert isinstance(self.generator, MobileStyleGAN)
-        synthesis = self.generator.synthesis
-        x = features = synthesis.features(ws, PARSED_BLOCKS)
-        for i in range(PARSED_BLOCKS, PREVIEW_BLOCKS):
-            x = synthesis.blocks[i](x, ws[:, 1 + 2 * i], ws[:, 2 + 2 * i])
-        picture = self.generator.head(*self.generator.head_inputs(x, ws))
+        picture, features = self.generator.preview_and_features(ws, BLOCKS)
         return picture, self.parser(features)
 
     def __call__(self, ws: Tensor, code: Tensor) -> View:

@@ -128,14 +128,7 @@ def steady_directions(gradients: Tensor, numbers: Sequence[int]) -> Tensor:
     return torch.linalg.qr(torch.cat(leading, 1)).Q
 
 
-def fit_steady(
-    generator: Generator,
-    pose: Pose,
-    look: LookJudge,
-    count: int = STEADY_PEOPLE,
-    *,
-    progress: bool = True,
-) -> Tensor:
+def fit_steady(generator: Generator, pose: Pose, look: LookJudge) -> Tensor:
     """The directions that the steady cipher leaves alone, (512, 6).
 
     Three of the pose, one each of apparent gender, apparent age and skin colour.
@@ -144,10 +137,8 @@ def fit_steady(
         generator: the shipped one.
         pose: training judge.
         look: judge of apparent gender and age.
-        count: people at whose codes the gradients are computed.
-        progress: show a bar.
     """
-    codes = training_people(generator, count, 0)
+    codes = training_people(generator, STEADY_PEOPLE, 0)
     gradients = output_gradients(
         generator,
         [
@@ -159,6 +150,5 @@ def fit_steady(
         codes,
         layers=LAYERS,
         axes=WStatistics.load().colourer().to(codes),
-        progress=progress,
     )
     return steady_directions(gradients, STEADY_NUMBERS)

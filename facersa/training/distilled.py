@@ -71,24 +71,17 @@ class JudgeConfig:
 
 
 class CodeJudge(nn.Module):
-    """Codes (B, 16, 512) to vectors whose distances are those the judges would find.
-
-    Args:
-        config: sizes.
-        statistics: of w.
-    """
+    """Codes (B, 16, 512) to vectors whose distances are those the judges would find."""
 
     mean: Tensor
     basis: Tensor
     whitener: Tensor
     scale: Tensor
 
-    def __init__(
-        self, config: JudgeConfig | None = None, statistics: WStatistics | None = None
-    ) -> None:
+    def __init__(self, config: JudgeConfig | None = None) -> None:
         super().__init__()
         self.config = config = JudgeConfig() if config is None else config
-        stats = WStatistics.load() if statistics is None else statistics
+        stats = WStatistics.load()
         # Along the axes of w, in units that are the same for all axes: what hardly
         # varies hardly matters.
         basis = stats.eigenvectors * stats.eigenvalues.mean().rsqrt()

@@ -46,9 +46,9 @@ class Edits:
     def _coin(self, chance: float) -> bool:
         return self._uniform(0, 1) < chance
 
-    def _normal(self, shared: float = 0.5) -> Tensor:
-        """(rows, 512); with this chance one vector for all rows."""
-        rows = 1 if self._coin(shared) else len(self.layers)
+    def _normal(self) -> Tensor:
+        """(rows, 512); half of the time one vector for all rows."""
+        rows = 1 if self._coin(0.5) else len(self.layers)
         noise = torch.randn(rows, 512, generator=self.rng)
         return noise.expand(len(self.layers), -1)
 

@@ -60,7 +60,6 @@ class EncoderTask:
         identity: training judge, also part of the trunk, for the face.
         lpips: with AlexNet, also part of the trunk, for the whole picture.
         recipe: data and weights.
-        statistics: of the generator's w; those in the package where none are given.
         seed: of the initial weights.
     """
 
@@ -73,12 +72,11 @@ class EncoderTask:
         lpips: nn.Module,
         recipe: EncoderRecipe,
         *,
-        statistics: WStatistics | None = None,
         seed: int = 0,
     ) -> None:
         self.generator, self.recipe, self.lpips = generator, recipe, lpips
         self.identity, self.device = identity, generator.w_avg.device
-        self.stats = WStatistics.load() if statistics is None else statistics
+        self.stats = WStatistics.load()
         self.paint = fast_on_cuda(generator, generator.preview)
         with seeded(seed):
             self.pyramid, self.row_critic = Pyramid(), row_critic()

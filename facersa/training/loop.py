@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from facersa.errors import CheckpointError
-from facersa.files import write_atomic
+from facersa.files import make_folder, write_atomic
 from facersa.training.checkpoints import load_state, save_state
+
+State = tuple[int, dict[str, Tensor], dict[str, Any]]  # as ``load_state`` gives it
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def open_run(folder: str | Path, *, resume: bool) -> Path:
 
     Raises:
         CheckpointError: there is nothing to resume, or a new run would overwrite one.
+        FileError: the folder cannot be made.
     """
     path = Path(folder)
     if (path / "state").exists() != resume:
@@ -98,8 +102,7 @@ def open_run(folder: str | Path, *, resume: bool) -> Path:
             else f"{path} already holds a run; continue it with --resume {path}, or "
             "use another folder."
         )
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    return make_folder(path)
 
 
 def stored_run(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
@@ -139,63 +142,78 @@ def train(
         What ``task.measure`` gives at the end.
 
     Raises:
-        CheckpointError: the folder belongs to another task or other settings, or the
-            loss is not finite.
+        CheckpointError: the folder belongs to another task or other settings, another
+            run goes on there, or the loss is not finite.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    task.prepare(config, folder)
-    parameters = [p for p in task.module.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=(0.9, 0.99))
-    average = {k: v.detach().clone() for k, v in task.module.state_dict().items()}
-    start = _resume(task, config, folder, optimizer, average)
-    end = config.steps if until is None else max(start, min(until, config.steps))
-    log = _open_log(folder / "log.jsonl", start)
-    bar = tqdm(
-        range(start, end),
-        initial=start,
-        total=end,
-        desc=f"train {task.name}",
-        disable=not progress,
-    )
-    with log:
-        for step in bar:
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * schedule(step / config.steps)
-            rng = torch.Generator().manual_seed(config.seed * 2**32 + step)
-            loss, figures = task.loss(step, rng)
-            if not torch.isfinite(loss):
-                raise CheckpointError(
-                    f"the loss is {loss.item()} at step {step}; start a new run with "
-                    f"a lower learning rate ({folder} holds the last good state)."
+    make_folder(folder)
+    with _alone(folder):
+        saved = _saved(task, config, folder)  # refused here, not after the preparation
+        task.prepare(config, folder)
+        parameters = [p for p in task.module.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=(0.9, 0.99))
+        average = {k: v.detach().clone() for k, v in task.module.state_dict().items()}
+        start = _resume(task, folder, saved, optimizer, average) if saved else 0
+        end = config.steps if until is None else max(start, min(until, config.steps))
+        log = _open_log(folder / "log.jsonl", start)
+        bar = tqdm(
+            range(start, end),
+            initial=start,
+            total=end,
+            desc=f"train {task.name}",
+            disable=not progress,
+        )
+        with log:
+            for step in bar:
+                for group in optimizer.param_groups:
+                    group["lr"] = config.lr * schedule(step / config.steps)
+                rng = torch.Generator().manual_seed(config.seed * 2**32 + step)
+                loss, figures = task.loss(step, rng)
+                if not torch.isfinite(loss):
+                    raise CheckpointError(
+                        f"the loss is {loss.item()} at step {step}; start a new run "
+                        "with another --seed, or in Python with a lower lr "
+                        f"({folder} holds the last good state)."
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(parameters, 1.0)
+                optimizer.step()
+                _update_average(
+                    average, task.module, min(config.ema, (1 + step) / (10 + step))
                 )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            _update_average(
-                average, task.module, min(config.ema, (1 + step) / (10 + step))
-            )
-            figures = {"step": step, "loss": loss.item(), **figures}
-            log.write(json.dumps(figures) + "\n")
-            if report is not None:
-                report(figures)
-            bar.set_postfix(loss=f"{loss.item():.4f}")
-            if (step + 1) % config.save_every == 0 or step + 1 == end:
-                log.flush()
-                _save(task, config, folder, step + 1, optimizer, average)
-    task.module.load_state_dict({k: rounded(v).float() for k, v in average.items()})
-    results = task.measure()  # of what is written, rounding included
-    write_atomic(folder / f"{task.name}.safetensors", save(task.shipped()))
-    card = {
-        "task": task.name,
-        "config": asdict(config),
-        "steps_done": end,
-        "settings": _plain(task.settings),
-        "results": results,
-        "versions": {"torch": torch.__version__},
-    }
-    write_atomic(folder / f"{task.name}.json", json.dumps(card, indent=1).encode())
-    return results
+                figures = {"step": step, "loss": loss.item(), **figures}
+                log.write(json.dumps(figures) + "\n")
+                if report is not None:
+                    report(figures)
+                bar.set_postfix(loss=f"{loss.item():.4f}")
+                if (step + 1) % config.save_every == 0 or step + 1 == end:
+                    log.flush()
+                    _save(task, config, folder, step + 1, optimizer, average)
+        task.module.load_state_dict({k: rounded(v).float() for k, v in average.items()})
+        results = task.measure()  # of what is written, rounding included
+        write_atomic(folder / f"{task.name}.safetensors", save(task.shipped()))
+        card = {
+            "task": task.name,
+            "config": asdict(config),
+            "steps_done": end,
+            "settings": _plain(task.settings),
+            "results": results,
+            "versions": {"torch": torch.__version__},
+        }
+        write_atomic(folder / f"{task.name}.json", json.dumps(card, indent=1).encode())
+        return results
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two runs in one folder would delete each other's checkpoints."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise CheckpointError(
+            f"a training is running in {folder}; wait for it, or use another folder."
+        ) from error
 
 
 def rounded(value: Tensor) -> Tensor:
@@ -263,22 +281,28 @@ def _save(
     save_state(folder / "state", step, tensors, meta)
 
 
+def _saved(task: Task, config: TrainConfig, folder: Path) -> State | None:
+    """What ``folder`` holds, if it is of this task and these settings."""
+    if not (folder / "state").exists():
+        return None
+    saved = load_state(folder / "state")
+    for name, value in _identity(task, config).items():
+        if saved[2].get(name) != value:
+            raise CheckpointError(
+                f"{folder} holds a run with {name} {saved[2].get(name)}, expected "
+                f"{value}; use the same settings or another folder."
+            )
+    return saved
+
+
 def _resume(
     task: Task,
-    config: TrainConfig,
     folder: Path,
+    saved: State,
     optimizer: torch.optim.Optimizer,
     average: dict[str, Tensor],
 ) -> int:
-    if not (folder / "state").exists():
-        return 0
-    step, tensors, meta = load_state(folder / "state")
-    for name, value in _identity(task, config).items():
-        if meta.get(name) != value:
-            raise CheckpointError(
-                f"{folder} holds a run with {name} {meta.get(name)}, expected {value}; "
-                "use the same settings or another folder."
-            )
+    step, tensors, meta = saved
 
     def part(prefix: str) -> dict[str, Tensor]:
         names = (name for name in tensors if name.startswith(prefix))

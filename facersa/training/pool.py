@@ -12,7 +12,6 @@ a run that was stopped goes on where it was, and a larger pool extends a smaller
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +27,8 @@ from facersa.cipher.base import LearnedCipher
 from facersa.cipher.description import fingerprint
 from facersa.errors import CheckpointError
 from facersa.files import write_atomic
-from facersa.generator.mobile_stylegan import PREVIEW_BLOCKS, MobileStyleGAN
+from facersa.generator.mobile_stylegan import MobileStyleGAN
+from facersa.generator.openvino import traced
 from facersa.generator.parts import BLOCKS, GeneratorParser
 from facersa.generator.statistics import WStatistics
 from facersa.judges.networks import IdentityJudge, Landmarks
@@ -111,14 +111,10 @@ class Judged(nn.Module):
 
     def forward(self, ws: Tensor) -> tuple[Tensor, ...]:
         """Of codes (B, 16, 512), in the order of ``FIELDS``."""
-        synthesis = self.generator.synthesis
-        x = parsed = synthesis.features(ws, BLOCKS)
-        for i in range(BLOCKS, PREVIEW_BLOCKS):
-            x = synthesis.blocks[i](x, ws[:, 1 + 2 * i], ws[:, 2 + 2 * i])
-        picture = self.generator.head(*self.generator.head_inputs(x, ws))
+        picture, features = self.generator.preview_and_features(ws, BLOCKS)
         levels = self._levels(F.avg_pool2d(picture, 2))
         levels = F.pad(levels, (0, len(self.signs) - levels.shape[1])) * self.signs
-        parts = F.avg_pool2d(self.parser(parsed), 64 // PARTS_SIDE)
+        parts = F.avg_pool2d(self.parser(features), 64 // PARTS_SIDE)
         return (
             self.identity.embed(picture),
             self.landmarks.landmarks(picture),
@@ -144,12 +140,8 @@ def compiled(judged: Judged) -> Callable[[Tensor], list[Tensor]]:
         return paint
     import openvino as ov
 
-    example = torch.zeros(1, judged.generator.num_ws, judged.generator.w_dim)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # tracing freezes the batch size: intended
-        traced = torch.jit.trace(judged, example, check_trace=False)
-        shape = [("ws", list(example.shape))]
-        network = ov.convert_model(traced, example_input=example, input=shape)
+    with torch.no_grad():
+        network = traced(judged, judged.generator)
     hints = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY"}
     run = ov.Core().compile_model(network, "CPU", hints)
 

@@ -280,14 +280,15 @@ def recipe_of(settings: Mapping[str, Any], kind: type[T]) -> T:
     Raises:
         CheckpointError: another version wrote them.
     """
-    stored = dict(settings["recipe"])
     try:
+        stored = dict(settings["recipe"])
         if "weights" in stored:
             stored["weights"] = LossWeights(**stored["weights"])
         if "groups" in stored:
             stored["groups"] = tuple(stored["groups"])
         return kind(**stored)
-    except TypeError as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"this run was written by another version ({error}); start a new run."
+            f"this run is of another network, or was written by another version "
+            f"({error}); resume it as what it is, or start a new run."
         ) from error

@@ -127,8 +127,9 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> 
     path, proof = tmp_path / "evil.pt", tmp_path / "proof"
     content = {"g_ema": {"a": torch.ones(1)}, "opts": Malicious(proof)}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match="cannot be read safely"):
+    with pytest.raises(CheckpointError, match="cannot be read safely") as refused:
         read_torch_file(path)
+    assert "weights_only" not in str(refused.value)  # PyTorch tells how to run it
     assert not proof.exists()
     torch.load(path, weights_only=False)  # the file does attack a careless reader
     assert proof.exists()

@@ -20,3 +20,11 @@ def test_secrets_are_checked_before_the_slow_stretching() -> None:
     assert "hunter2" not in str(caught.value)
     with pytest.raises(PasswordError, match="equal length, got 4 and 2"):
         Secrets(codes=(e, Password.from_bits("01")))
+    with pytest.raises(PasswordError, match="have 4 bits, and 32 were asked for"):
+        Secrets(codes=(e,)).num_bits(32)
+
+
+def test_the_length_is_that_asked_for_or_of_the_codes_or_the_default() -> None:
+    typed, raw = Secrets(("a",)), Secrets(("a",), (Password.from_bits("0110"),))
+    assert [typed.num_bits(9), typed.num_bits(default=7)] == [9, 7]
+    assert [raw.num_bits(4), raw.num_bits(default=7)] == [4, 4]

@@ -23,6 +23,7 @@ Capture = pytest.CaptureFixture[str]
         (["guesses", "--layers", "3-8"], "needs less; leave out --layers"),
         (["codes", "--stratum", "W", "--steps", 1], "out --steps, --stratum"),
         (["pictures", "--layers", "3-8"], "needs less; leave out --layers"),
+        (["rows", "--steps", 9], "known and not searched; leave out --steps"),
         (["force"], "'force' is not one of 'guesses', 'rows', 'codes', 'pictures'"),
         (["rows", "--stratum", "X"], "'X' is not one of 'W', 'row-mixed'"),
         (["rows", "--json", "no/such/file.json"], "the folder no/such does not exist"),
@@ -33,6 +34,13 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     assert run("attack", *arguments) != 0
     assert message in capsys.readouterr().err
+
+
+def test_a_result_does_not_replace_a_photograph(
+    photo: Path, capsys: Capture, run: Run
+) -> None:
+    assert run("attack", "guesses", "--photo", photo, "--json", photo) == 1
+    assert "is the input itself" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -27,12 +27,14 @@ def test_demo_does_not_replace_the_photograph(
 
 
 @pytest.mark.slow
-def test_demo_leaves_every_picture(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], run: Run
+def test_demo_leaves_every_picture_of_yours_for_you_only(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], run: Run
 ) -> None:
-    assert run("demo", "-o", tmp_path / "out", "--steps", 4) == 0
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {
+    (tmp_path / "out").mkdir(0o755)
+    assert run("demo", photo, "-o", tmp_path / "out", "--steps", 4) == 0
+    paths = [*(tmp_path / "out").iterdir()]
+    assert not any(path.stat().st_mode & 0o077 for path in paths)
+    assert {path.name for path in paths} == {
         "photo.png",
         "inversion.png",
         "encrypted.png",

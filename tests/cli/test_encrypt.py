@@ -38,8 +38,22 @@ def test_a_picture_too_small_for_a_code_is_said(
     with Image.open(photo) as opened:
         opened.crop((130, 20, 330, 220)).save(small)
     assert run("encrypt", small, "-o", output, "--password", "x", "--steps", 1) == 0
-    assert "too small to hold the code" in capfd.readouterr().err
+    assert "because the picture is too small" in capfd.readouterr().err
     assert run("decrypt", output, "-o", tmp_path / "b.png", "--password", "x") == 0
+    lost = ("encrypt", small, "-o", tmp_path / "c.png", "--password", "x", "--steps", 0)
+    assert run(*lost, "--chunk", "none") == 1
+    assert "would be lost" in capfd.readouterr().err
+    assert not (tmp_path / "c.png").exists()
+    assert run(*lost, "--chunk", "none", "--no-pixels") == 0
+    assert "nobody can bring the face back" in capfd.readouterr().err
+
+
+def test_a_crop_is_the_face_alone(photo: Path, tmp_path: Path, run: Run) -> None:
+    one, two = tmp_path / "1.png", tmp_path / "2.png"
+    how = ("--crop", "--password", "x", "--steps", 0)
+    assert run("encrypt", photo, "-o", one, *how) == 0
+    assert load_image(one).shape == (1, 3, 1024, 1024)
+    assert run("decrypt", one, "-o", two, "--password", "x") == 0
 
 
 @pytest.mark.parametrize(
@@ -55,6 +69,7 @@ def test_a_picture_too_small_for_a_code_is_said(
         "--paint head",
         "--look any",
         "--no-pixels",
+        "--others blur",
     ],
 )
 def test_an_encrypted_file_keeps_its_settings(
@@ -82,8 +97,8 @@ def test_wishes_for_faces_are_checked_before_the_work(
         assert run(*arguments, *wish) == 1
         message = capfd.readouterr().err
         assert hint in message and len(message.splitlines()) == 1
-    assert run(*arguments, "--crop", "--paint", "face") == 2
-    assert "leave out --paint" in capfd.readouterr().err
+    assert run(*arguments, "--crop", "--paint", "face", "--others", "blur") == 2
+    assert "leave out --paint, --others" in capfd.readouterr().err
 
 
 def test_open_faces_take_another_password(pair: Path, tmp_path: Path, run: Run) -> None:
@@ -184,7 +199,7 @@ def test_settings_are_checked_before_the_work(
         assert run("encrypt", photo, "-o", output, "--password", "x", *option) == 1
         assert run("evaluate", "--n", 1, *option) == 1
         assert "invert" not in capfd.readouterr().err
-    assert run("evaluate", "--n", 0) == 1
+    assert run("evaluate", "--n", 1) == 1
     assert "at least 2 people" in capfd.readouterr().err
 
 

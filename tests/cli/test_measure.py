@@ -184,14 +184,33 @@ def test_a_result_does_not_replace_an_input(
 def test_localise_checks_its_settings_before_the_work(
     tmp_path: Path, capsys: Capture, run: Run
 ) -> None:
-    for options, hint in (
-        (("--people", 0), "1 person at least"),
-        (("--psi", 0.8), "no calibration"),
-        (("--json", tmp_path / "no" / "rows.json"), "does not exist"),
+    assert run("localise", "--json", tmp_path / "no" / "rows.json") == 1
+    printed = capsys.readouterr().err
+    assert "does not exist" in printed and len(printed.splitlines()) == 1
+
+
+def test_folders_are_checked_before_the_work(
+    photo: Path, tmp_path: Path, capsys: Capture, run: Run
+) -> None:
+    for call in (
+        ("ablate", "-o", photo),
+        ("evaluate", "--judges", "-o", photo),
+        ("evaluate", "--tables", "--hifd", photo),
+        ("demo", "-o", photo),
+        ("train", "mapper", "-o", photo),
     ):
-        assert run("localise", *options) == 1
-        printed = capsys.readouterr().err
-        assert hint in printed and len(printed.splitlines()) == 1
+        assert run(*call) == 1
+        assert f"cannot make the folder {photo}: File exists" in capsys.readouterr().err
+    (tmp_path / "original").mkdir()
+    (tmp_path / "original" / "mine.png").touch()
+    assert run("evaluate", "--tables", "--hifd", tmp_path) == 1
+    assert "files of another kind" in capsys.readouterr().err
+    keep = tmp_path / "no" / "kept"
+    whole = ("evaluate", "--whole", "--photo", photo, "--keep-inversion")
+    assert run(*whole, keep) == 1
+    assert "does not exist" in capsys.readouterr().err
+    assert run(*whole, tmp_path / "x", "--json", tmp_path / "x") == 1
+    assert "is named twice" in capsys.readouterr().err
 
 
 def test_tables_take_settings_of_their_own_alone(

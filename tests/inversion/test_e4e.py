@@ -363,13 +363,6 @@ def test_a_foreign_file_is_refused(tmp_path: Path, whole: Any) -> None:
         load_e4e(path)
 
 
-def test_python_objects_are_not_run(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot be read safely"):
-        load(tmp_path / "object.pt", opts=fractions.Fraction(1, 3))
-    with pytest.raises(CheckpointError, match="is not a file"):
-        load_e4e(tmp_path / "none.pt")
-
-
 def test_the_exact_cipher_works_on_its_codes(
     networks: tuple[E4EEncoder, StyleGAN2],
 ) -> None:

@@ -15,10 +15,13 @@ def test_codes_are_kept_by_face_and_way(tmp_path: Path) -> None:
     key = kept.key(image, "200 steps")
     assert kept.get(key, (1, 16, 512)) is None
     kept.add(key, code)
+    other = KeptInversions(tmp_path / "kept")  # of another program
     kept.add(kept.key(image, "0 steps"), code + 1)
+    other.add("other", code)
     again = KeptInversions(tmp_path / "kept")
     found = again.get(key, (1, 16, 512))
     assert found is not None and torch.equal(found, code)
+    assert len(again.codes) == 3
     assert again.get(key, (1, 18, 512)) is None
     assert again.get(kept.key(-image, "200 steps"), (1, 16, 512)) is None
     assert (tmp_path / "kept").stat().st_mode & 0o077 == 0

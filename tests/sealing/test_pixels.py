@@ -128,7 +128,7 @@ def test_the_place_follows_the_size_of_the_picture() -> None:
     Aligned.from_dict(place, torch.zeros(1, 3, 8, 8))  # a square, so accepted
 
 
-def test_turned_bits_are_correcteded_up_to_a_limit() -> None:
+def test_turned_bits_are_corrected_up_to_a_limit() -> None:
     rng = np.random.default_rng(0)
     message = _message(hidden())
     coded = RSCodec(PARITY, nsize=BLOCK_BYTES).encode(message)
@@ -149,7 +149,7 @@ def test_plain_pictures_hold_no_code(astronaut: torch.Tensor) -> None:
         find(astronaut)
 
 
-def test_a_checksum_finds_what_was_correcteded_wrongly() -> None:
+def test_a_checksum_finds_what_was_corrected_wrongly() -> None:
     message = bytearray(_message(hidden()))
     message[300] ^= 1
     coded = RSCodec(PARITY, nsize=BLOCK_BYTES).encode(bytes(message))

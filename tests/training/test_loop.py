@@ -92,12 +92,27 @@ def test_a_run_may_end_early_and_go_on(tmp_path: Path) -> None:
 
 def test_another_run_s_folder_is_refused(tmp_path: Path) -> None:
     run(tmp_path, LineTask())
+
+    class Prepared(LineTask):
+        def prepare(self, config: TrainConfig, folder: Path) -> None:
+            raise AssertionError("prepared, which can take hours")
+
     with pytest.raises(CheckpointError, match="another folder"):
-        run(tmp_path, LineTask(), replace(CONFIG, lr=0.1))
+        run(tmp_path, Prepared(), replace(CONFIG, lr=0.1))
     with pytest.raises(CheckpointError, match="--resume"):
         open_run(tmp_path, resume=False)
     with pytest.raises(CheckpointError, match="no run to resume"):
         open_run(tmp_path / "empty", resume=True)
+
+
+def test_two_runs_in_one_folder_do_not_meet(tmp_path: Path) -> None:
+    class Twice(LineTask):
+        def prepare(self, config: TrainConfig, folder: Path) -> None:
+            run(folder, LineTask())
+
+    with pytest.raises(CheckpointError, match="a training is running in"):
+        run(tmp_path, Twice())
+    run(tmp_path, LineTask())
 
 
 @pytest.mark.parametrize(

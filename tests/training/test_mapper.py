@@ -92,6 +92,8 @@ def test_a_recipe_of_another_version_is_explained() -> None:
     )
     with pytest.raises(CheckpointError, match="another version.*assembly_steps"):
         recipe_of({"recipe": {**stored, "assembly_steps": 6000}}, Recipe)
+    with pytest.raises(CheckpointError, match="of another network"):
+        recipe_of({}, Recipe)  # as the preview head has it
 
 
 @pytest.mark.slow
