@@ -47,10 +47,7 @@ CELL_SECONDS = 1200
 CHAPTER_BYTES = 3 * 2**30  # of memory, at most
 WIDGET = "application/vnd.jupyter.widget-view+json"
 GLUED_IMAGE = "application/papermill.record/image/"
-SOLUTION = {
-    "code_prompt_show": "Show the solution",
-    "code_prompt_hide": "Hide the solution",
-}
+SOLUTION = "the solution"
 NOT_RUN = """:::{{note}}
 This chapter was not run yet: no pictures, and the numbers in the text are of an earlier
 run. Run it with `python book/build.py {name}`.
@@ -473,9 +470,13 @@ def clean(notebook: Any, name: str) -> None:
         if cell.cell_type != "code":
             cell.source = in_the_book(cell.source)
             continue
-        if "hide-cell" in tags(cell):
-            cell.metadata["mystnb"] = dict(SOLUTION)
         cell.outputs = [o for o in cell.outputs if not is_bare_widget(o)]
+        if {"hide-cell", "hide-input"} & set(tags(cell)):
+            what = SOLUTION if "hide-cell" in tags(cell) else folded(cell)
+            cell.metadata["mystnb"] = {
+                f"code_prompt_{verb}": f"{verb} {what}".capitalize()
+                for verb in ("show", "hide")
+            }
         wrong += [
             f"{name}, cell {cell.id}: {problem}"
             for output in cell.outputs
@@ -488,6 +489,16 @@ def clean(notebook: Any, name: str) -> None:
 def in_the_book(text: str) -> str:
     """Text of a chapter for its page: with roles, and links from the book's folder."""
     return readable.for_sphinx(text).replace("](../book/", "](../")
+
+
+def folded(cell: Any) -> str:
+    """What the folded source of a cell is the code of: what a reader sees under it."""
+    shown = [output.get("data", {}) for output in cell.outputs]
+    if any("<img" in "".join(data.get("text/html", "")) for data in shown):
+        return "the code of the figure"
+    if any("|---" in "".join(data.get("text/markdown", "")) for data in shown):
+        return "the code of the table"
+    return "the code of the result" if cell.outputs else "the code of this step"
 
 
 def is_bare_widget(output: Any) -> bool:

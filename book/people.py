@@ -52,7 +52,7 @@ def main() -> None:
     ]
     labels[:3] = photos
     pictures = [picture for row in rows for picture in row]
-    sheet = contact_sheet(pictures, labels, side=420, letters=22)
+    sheet = contact_sheet(pictures, labels, side=420)
     path = Path(__file__).parent / "_static" / "people.jpg"
     write_atomic(path, jpeg_bytes(sheet, quality=88))
     print(f"wrote {path}")

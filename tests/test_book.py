@@ -325,10 +325,27 @@ def test_cleaning_drops_the_injected_cell_and_shows_its_values() -> None:
     assert sources == ["seed = 0  # of it all\nseed = 3", "seed"]
 
 
-def test_a_hidden_cell_is_called_a_solution() -> None:
-    cell = new_code_cell("assert True", metadata={"tags": ["hide-cell"]})
+@pytest.mark.parametrize(
+    ("tag", "data", "what"),
+    [
+        ("hide-cell", {}, "the solution"),
+        ("hide-input", {"text/html": '<img alt="x">'}, "the code of the figure"),
+        ("hide-input", {"text/markdown": "|a|\n|---|"}, "the code of the table"),
+        ("hide-input", {"text/markdown": "a word"}, "the code of the result"),
+        ("hide-input", None, "the code of this step"),
+    ],
+)
+def test_a_folded_cell_says_what_it_holds(
+    tag: str, data: dict[str, str] | None, what: str
+) -> None:
+    cell = new_code_cell("assert True", metadata={"tags": [tag]})
+    if data is not None:
+        cell.outputs = [new_output("display_data", data)]
     build.clean(executed(cell), "one")
-    assert cell.metadata.mystnb == build.SOLUTION
+    assert cell.metadata.mystnb == {
+        "code_prompt_show": f"Show {what}",
+        "code_prompt_hide": f"Hide {what}",
+    }
 
 
 def test_cleaning_names_every_fault_and_its_cell() -> None:

@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from facersa.errors import CheckpointError
 from facersa.figures.display import has_kernel, in_page, show
 
 Row = Mapping[str, float]
+LETTERS = 13  # points, so that they can be read on a phone
 
 
 class LivePlot:
@@ -52,11 +54,15 @@ class LivePlot:
 
     def figure(self) -> Figure:
         """All steps so far: smoothed lines over the values as faint points."""
+        with rc_context({"font.size": LETTERS}):
+            return self._figure()
+
+    def _figure(self) -> Figure:
         panels: list[tuple[str, ...]] = [("loss",)]
         if self.names:
             panels.append(self.names)
-        many = len(self.names) > 3  # their legend stands beside the panel
-        size = 4.2 * len(panels) + 1.8 * many, 3.1
+        many = len(self.names) > 3  # their legend stands below the panels
+        size = 7.2 if self.names else 5.0, 4.6 if many else 3.4
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, names in zip(axes, panels, strict=True):
@@ -69,9 +75,10 @@ class LivePlot:
             axis.set(xlabel="step", ylabel=names[0] if len(names) == 1 else "")
         if self.log:
             axes[0].set_yscale("log")
-        if len(self.names) > 1:
-            beside = {"bbox_to_anchor": (1, 1), "loc": "upper left"} if many else {}
-            axes[-1].legend(frameon=False, **beside)
+        if many:
+            figure.legend(frameon=False, loc="outside lower center", ncols=3)
+        elif len(self.names) > 1:
+            axes[-1].legend(frameon=False)
         return figure
 
     def _draw(self) -> None:

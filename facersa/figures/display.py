@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 PAGE_WIDTH = 704  # CSS pixels of the book's text column
 FIGURE_DPI = 192  # twice the 96 of a CSS inch: sharp on dense screens
 COLUMNS = 4
-LABEL_SIZE = 14  # CSS pixels of the letters under a picture
 
 
 def in_page() -> bool:
@@ -206,8 +205,7 @@ def _sheet(value: object, labels: Sequence[str] | None) -> Tensor:
             f"{len(images)} pictures; give as many."
         )
     side = min(side, 2 * PAGE_WIDTH // columns)
-    letters = max(18, min(2 * LABEL_SIZE, side // 8))
-    return contact_sheet(images, labels, columns=columns, side=side, letters=letters)
+    return contact_sheet(images, labels, columns=columns, side=side)
 
 
 def _figure_picture(figure: Any) -> tuple[Tensor, int]:

@@ -76,7 +76,7 @@ def explore(
     start: Mapping[str, Any] | None = None,
     side: int = 384,
     page: Mapping[str, Sequence[Any]] | None = None,
-    menus: Sequence[str] = (),
+    menus: Sequence[str] | None = None,
 ) -> Explorer:
     """Let a reader move the settings of a function and watch picture and numbers.
 
@@ -94,7 +94,8 @@ def explore(
         page: keyword to those of its values that the published page has. The page
             holds a frame for each combination: at most 400. A single value gets no
             slider.
-        menus: keywords that get a drop-down list in place of a slider.
+        menus: keywords that get a drop-down list in place of a slider; by default those
+            whose values are names, such as a judge, and not quantities, such as "1 %".
 
     Raises:
         ExploreError: an argument is malformed, or a function does not return a

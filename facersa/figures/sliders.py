@@ -47,7 +47,7 @@ class Grid:
         sliders: Mapping[str, Sequence[Any]],
         labels: Mapping[str, str],
         start: Mapping[str, Any],
-        menus: Sequence[str] = (),
+        menus: Sequence[str] | None = None,
     ) -> Grid:
         """The grid of ``explore``'s arguments of the same names, checked."""
         if not sliders:
@@ -56,8 +56,10 @@ class Grid:
             )
         _known("labels", labels, sliders)
         _known("start", start, sliders)
-        _known("menus", dict.fromkeys(menus), sliders)
+        _known("menus", dict.fromkeys(menus or ()), sliders)
         columns = {key: _checked(key, given, 2) for key, given in sliders.items()}
+        if menus is None:
+            menus = [key for key, values in columns.items() if _are_names(values)]
         starts = {key: start.get(key, values[0]) for key, values in columns.items()}
         for key, values in columns.items():
             if starts[key] not in values:
@@ -168,6 +170,13 @@ def _checked(keyword: str, given: Sequence[Any], least: int) -> tuple[Any, ...]:
             f"{_listed(values)}; leave out the repeated ones."
         )
     return values
+
+
+def _are_names(values: Sequence[Any]) -> bool:
+    """Whether values are names in no order: strings that do not all begin a number."""
+    return all(isinstance(value, str) for value in values) and not all(
+        value.lstrip(f"+-±.{MINUS}")[:1].isdigit() for value in values
+    )
 
 
 def name_of(value: object) -> str:

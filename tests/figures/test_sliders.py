@@ -105,3 +105,21 @@ def test_menus_stay_menus_and_are_known() -> None:
     assert [control.menu for control in fewer.controls] == [False, True]
     with pytest.raises(ExploreError, match="menus names other"):
         Grid.of(SLIDERS, {}, {}, ("other",))
+
+
+@pytest.mark.parametrize(
+    ("values", "menu"),
+    [
+        (["turn", "shift"], True),
+        (["right", "12345678"], True),
+        (["1, then 2", "both at once"], True),
+        (["0.1 %", "1 %"], False),
+        (["5 · 17", "5 · 23"], False),
+        ([1, 2], False),
+    ],
+)
+def test_a_choice_among_names_is_a_menu(values: list[Any], menu: bool) -> None:
+    (control,) = Grid.of({"a": values}, {}, {}).controls
+    assert control.menu == menu
+    (control,) = Grid.of({"a": values}, {}, {}, ()).controls
+    assert not control.menu
