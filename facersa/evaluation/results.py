@@ -1,4 +1,8 @@
-"""One form of results: rows of means with intervals, their head, and their table."""
+"""One form of results: rows of means with intervals, their head, and their table.
+
+Means have bootstrap intervals. Shares of people have exact ones, since a resampled
+share has no width where all people agree.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,15 @@ from facersa.errors import FaceRSAError
 Key = tuple[str, str, str, str | None]  # property, pair, metric and judge of a row
 
 
+# Metrics that count people: 1, 0, or of several pictures of one person a part of them.
+SHARES = (
+    *("detected", "same_person", "same_person_strict", "same_code"),
+    *("classifier_accuracy", "accuracy", "rank1", "rank10", "first"),
+)
+
+
 class Interval(NamedTuple):
-    """A mean with its bootstrap interval, over ``n`` values."""
+    """A mean with its interval, over ``n`` values."""
 
     mean: float
     low: float
@@ -71,10 +82,36 @@ def bootstrap(
     return Interval(float(array.mean()), float(low), float(high), len(array))
 
 
+def proportion(share: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """The interval of Clopper and Pearson of a share of ``n`` people: it never misses
+    the true share more often than it says, however small n is.
+
+    Where half a person counts (one of two pictures was right), the count is rounded
+    down for the lower end and up for the upper one, so the interval can only be wider.
+    """
+    from scipy.stats import binomtest  # slow to import
+
+    count = round(share * n, 6)
+    ends = [
+        binomtest(k, n).proportion_ci(level, "exact")
+        for k in (math.floor(count), math.ceil(count))
+    ]
+    return float(ends[0].low), float(ends[1].high)
+
+
+def interval(metric: str, values: Tensor | Sequence[float]) -> Interval:
+    """Mean and 95 % interval: of a share ``proportion``, else ``bootstrap``."""
+    found = bootstrap(values, resamples=1 if metric in SHARES else 2000)
+    if metric not in SHARES or not found.n:
+        return found
+    return Interval(found.mean, *proportion(found.mean, found.n), found.n)
+
+
 def rows(values: Mapping[Key, Sequence[float] | Interval]) -> list[dict[str, Any]]:
     """A ``Row`` of each figure, ready for JSON: from its values, or its interval."""
     intervals = {
-        key: x if isinstance(x, Interval) else bootstrap(x) for key, x in values.items()
+        key: x if isinstance(x, Interval) else interval(key[2], x)
+        for key, x in values.items()
     }
     return [
         {name: or_none(entry) for name, entry in Row(*key, *x)._asdict().items()}

@@ -57,18 +57,22 @@ class TablesConfig:
     Attributes:
         n: people.
         chained: the first so many of them, for chains of two passwords.
+        detected: people whose pictures only the detectors and the classifier see, (a).
+        coded: people whose codes are compared, without a picture.
         previews: paint previews of 256 x 256, a tenth of the time, not full pictures.
     """
 
     n: int = 20
     chained: int = 10
+    detected: int = 40
+    coded: int = 500
     previews: bool = False
 
 
 PRESETS: Mapping[str, TablesConfig] = {
-    "smoke": TablesConfig(2, 1, previews=True),
+    "smoke": TablesConfig(2, 1, 2, 4, previews=True),
     "cpu": TablesConfig(),
-    "gpu": TablesConfig(200, 100),
+    "gpu": TablesConfig(200, 100, 200),
 }
 
 
@@ -146,9 +150,12 @@ class Measured:
     ) -> None:
         self.config, self.panel = config, panel
         self.renderer = Renderer(generator)
-        self.codes = people(generator, "W", PSI, config.n, seed)
-        self.reports = [self.judge(self.paint(ws)) for ws in self.codes.split(1)]
-        self.features = [panel.features(report.picture) for report in self.reports]
+        painted = max(config.n, config.detected)
+        self.codes = people(generator, "W", PSI, max(painted, config.coded), seed)
+        self.pictures = [self.paint(ws) for ws in self.codes[:painted].split(1)]
+        looked = self.pictures[: config.detected]
+        self.features = [panel.features(picture) for picture in looked]
+        self.reports = [self.judge(picture) for picture in self.pictures[: config.n]]
         self.folder = folder
         self.write(ORIGINAL, self.reports)
 
@@ -183,19 +190,49 @@ def measure_system(
 ) -> list[dict[str, Any]]:
     """Rows of one system, as ``results`` has them."""
     values: dict[Key, list[float]] = defaultdict(list)
-    features, encrypted = [], []
-    numbers = range(len(measured.codes))
-    for index in tqdm(numbers, desc=name, disable=not progress):
+    encrypted = []
+    for index in tqdm(range(measured.config.n), desc=name, disable=not progress):
         reports = _reports(system, measured, index, seed)
         encrypted.append(reports["Ie1"])
-        features.append(measured.panel.features(reports["Ie1"].picture))
         _note(values, measured.panel, reports)
-    accuracy = classifier_accuracy(
-        torch.stack(measured.features), torch.stack(features)
-    )
-    values["a", "I~Ie1", "classifier_accuracy", None] = accuracy.tolist()
     measured.write(name, encrypted)
     return rows(values)
+
+
+def looked_at(system: Any, measured: Measured, seed: int) -> dict[Key, list[float]]:
+    """(a): is a face found in encrypted pictures, and are they told from plain ones?"""
+    values: dict[Key, list[float]] = defaultdict(list)
+    features, panel = [], measured.panel
+    for index in range(measured.config.detected):
+        if hasattr(system, "decrypt"):
+            (e1, *_), _ = property_passwords(system.num_bits, seed * 100_000 + index)
+            ws = measured.codes[index : index + 1]
+            picture = measured.paint(system(ws, e1.code))
+        else:
+            picture = system(measured.pictures[index])
+        for family, detected in panel.detected(picture).items():
+            values["a", "Ie1", "detected", family].append(detected)
+        features.append(panel.features(picture))
+    plain, encrypted = torch.stack(measured.features), torch.stack(features)
+    accuracy = classifier_accuracy(plain, encrypted)
+    return values | {("a", "I~Ie1", "classifier_accuracy", None): accuracy.tolist()}
+
+
+def same_codes(system: Any, measured: Measured, seed: int) -> dict[Key, list[float]]:
+    """(c), (f), (g), (h): whether both codes of a pair differ by rounding only."""
+    values: dict[Key, list[float]] = defaultdict(list)
+    if getattr(system, "decrypt", None) is None:
+        return values
+    for index, ws in enumerate(measured.codes[: measured.config.coded].split(1)):
+        (e1, e2, *_), wrong = property_passwords(
+            system.num_bits, seed * 100_000 + index
+        )
+        codes = system_codes(system, ws, (e1, e2, wrong), chains=True)
+        for prop, pairs in SAME.items():
+            for pair in pairs:
+                same = close(*(codes[one] for one in pair.split("~")))
+                values[prop, pair, "same_code", None].append(float(same))
+    return values
 
 
 def _reports(
@@ -222,8 +259,6 @@ def _reports(
 def _note(
     values: dict[Key, list[float]], panel: Panel, reports: Mapping[str, Report]
 ) -> None:
-    for family, detected in reports["Ie1"].detected.items():
-        values["a", "Ie1", "detected", family].append(detected)
     for prop, pairs in {**DIFFERENT, **SAME}.items():
         for pair in pairs:
             first, second = pair.split("~")
@@ -281,9 +316,17 @@ def measure_tables(
             continue
         if measured is None:
             measured = Measured(generator, config, panel or Panel(), seed, folder)
-        system = build_system(name, generator, torch.Generator().manual_seed(seed))
+        # Twice, since some draw noise: (a) begins with the pictures of the others.
+        system, again = (
+            build_system(name, generator, torch.Generator().manual_seed(seed))
+            for _ in range(2)
+        )
         found = measure_system(system, measured, seed, name=name, progress=progress)
-        line = {prop: cell._asdict() for prop, cell in verdicts(found).items()}
+        found += rows(looked_at(again, measured, seed))
+        found += rows(same_codes(again, measured, seed))
+        line = {
+            prop: cell._asdict() for prop, cell in verdicts(found, config.n).items()
+        }
         result["systems"][name] = {"rows": found, "table_1": line}
         if file is not None:
             write_atomic(file, (json.dumps(result, indent=1) + "\n").encode())

@@ -82,8 +82,8 @@ class Panel:
         """Judge one aligned picture (1, 3, R, R)."""
         small = resize(picture, JUDGED_SIDE)
         landmarks = self.heldout.faces.landmarks(small)
-        faces = len(self.detector.detect(small)[0][0])
-        known = 1.0 if faces else math.nan
+        detected = self.detected(small, landmarks)
+        known = 1.0 if detected["train"] else math.nan
         outside = self.outside.view(small, landmarks)
         identity = {
             "train": self.identity.embed(small)[0] * known,
@@ -95,10 +95,7 @@ class Panel:
         return Report(
             picture,
             identity,
-            detected={
-                "train": float(faces > 0),
-                "heldout": float(not landmarks.isnan().any()),
-            },
+            detected=detected,
             landmarks={
                 "train": self.landmarks.landmarks(small) * known,
                 "heldout": landmarks,
@@ -112,6 +109,30 @@ class Panel:
             gaze=outside.gaze,
             expression_outside=outside.expression[0],
         )
+
+    @torch.no_grad()
+    def detected(
+        self, picture: Tensor, landmarks: Tensor | None = None
+    ) -> dict[str, float]:
+        """1 or 0 by family; ``landmarks`` are the held-out ones if they are known."""
+        small = resize(picture, JUDGED_SIDE)
+        if landmarks is None:
+            landmarks = self.heldout.faces.landmarks(small)
+        return {
+            "train": float(len(self.detector.detect(small)[0][0]) > 0),
+            "heldout": float(not landmarks.isnan().any()),
+        }
+
+    @torch.no_grad()
+    def embeddings(self, picture: Tensor) -> dict[str, Tensor]:
+        """The identity (D,) of ``report``, by judge; "train" embeds any picture."""
+        small = resize(picture, JUDGED_SIDE)
+        landmarks = self.heldout.faces.landmarks(small)
+        return {
+            "train": self.identity.embed(small)[0],
+            "heldout": self.heldout.embed(small, landmarks)[0],
+            "outside": self.outside.embed(small, landmarks)[0],
+        }
 
     def identity_figures(
         self, a: Report, b: Report, stratum: Stratum, psi: float

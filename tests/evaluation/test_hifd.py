@@ -29,7 +29,7 @@ def test_hifd_scores_what_is_written(
     names, folder = ["pixelation", "ours, rotation"], tmp_path / "predictions"
     result = measure_tables(
         generator,
-        TablesConfig(2, 1, previews=True),
+        TablesConfig(2, 1, 2, 4, previews=True),
         panel=panel,
         names=names,
         folder=folder,
@@ -64,7 +64,7 @@ def test_a_system_without_predictions_is_measured_again(
 ) -> None:
     file, folder = tmp_path / "tables.json", tmp_path / "predictions"
     how = {"panel": panel, "names": ["pixelation"], "progress": False}
-    config = TablesConfig(2, 1, previews=True)
+    config = TablesConfig(2, 1, 2, 4, previews=True)
     measure_tables(generator, config, file, **how)
     stored = json.loads(file.read_text())
     stored["systems"]["pixelation"]["rows"][0]["mean"] = 0.125

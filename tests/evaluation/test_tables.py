@@ -68,7 +68,7 @@ def test_a_run_goes_on_and_never_mixes_settings(
     generator: Generator, tmp_path: Path
 ) -> None:
     file = tmp_path / "tables.json"
-    config = TablesConfig(2, 1, previews=True)
+    config = TablesConfig(2, 1, 2, 4, previews=True)
     names = ["pixelation", "sign-flip-like"]
 
     def run(**how: Any) -> dict[str, Any]:
@@ -85,7 +85,8 @@ def test_a_run_goes_on_and_never_mixes_settings(
     flipped = both["systems"]["sign-flip-like"]
     back = value(flipped, "c", "I~Ie1d1", "same_person", "train")
     assert back.mean == 1 and back.n == 2
-    assert flipped["table_1"]["h"]["holds"] is False
+    cell = flipped["table_1"]["h"]  # one person decides nothing
+    assert cell["figure"] == 0 and cell["holds"] is None
     lines = table_1(both).splitlines()
     assert len(lines) == 3 and lines[1].startswith("pixelation")
     assert lines[1].count(" .") == 6 and lines[2].count(" .") == 0
