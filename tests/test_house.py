@@ -123,6 +123,7 @@ HOUSE = {
         "rows",
         "open_codes",
         "crowd",
+        "learned",
         "ablation",
         "baselines.base",
         "baselines.pixels",
@@ -136,6 +137,7 @@ HOUSE = {
         "verdicts",
         "hifd",
         "tables",
+        "again",
     ),
     "figures": (
         "sheets",

@@ -14,7 +14,7 @@ from facersa.cli.parser import Stratum, build_engine, command, refuse
 if TYPE_CHECKING:
     from facersa.cipher.base import Cipher
 
-Name = Literal["guesses", "rows", "codes", "pictures"]
+Name = Literal["guesses", "rows", "codes", "pictures", "learned", "again"]
 EPILOG = """
 \b
 guesses   tell the right password from wrong ones by the code that a guess gives,
@@ -24,15 +24,22 @@ rows      read the code of an encrypted picture with the encoder and copy rows t
 codes     with an edited code in clear: undo it with one known pair of codes, and try
           all passwords of 16 bits
 pictures  with a gallery: find the person of an encrypted picture, link two pictures,
-          average many, learn a metric, detect what was encrypted
+          average many, learn a metric
+learned   with thousands of encrypted pictures: train a detector of them, and a network
+          that brings the person back
+again     with a code in clear: encrypt it and decrypt it again, and tell from what
+          comes back whether it had been encrypted; for every system of --tables
 """
 NEEDED = {  # options that some attacks do not have
     "guesses": ("guesses", "codes", "photo", "steps", "psi", "stratum"),
     "rows": ("cipher", "layers", "photo", "steps", "psi", "stratum"),
     "codes": ("cipher", "psi"),
     "pictures": ("cipher", "codes", "psi", "stratum"),
+    "learned": ("cipher", "codes", "psi"),
+    "again": ("psi",),
 }
 PEOPLE = {"guesses": 200, "rows": 70, "codes": 4, "pictures": 500}
+PEOPLE |= {"learned": 1000, "again": 500}
 SEARCHED = ("steady", "rotation", "ring", "steered", "faithful")
 SHORT = 16  # bits: all passwords are tried
 
@@ -60,8 +67,10 @@ def run_attack(
     import torch
 
     from facersa.cipher.catalogue import DEFAULT, load_cipher
+    from facersa.evaluation.again import encrypted_again
     from facersa.evaluation.crowd import attack_pictures, paint_crowd
     from facersa.evaluation.guesses import told_apart
+    from facersa.evaluation.learned import attack_learned
     from facersa.evaluation.open_codes import attack_codes
     from facersa.evaluation.rows import copied_rows
     from facersa.files import check_output
@@ -82,12 +91,19 @@ def run_attack(
         names = (cipher,) if cipher else SEARCHED
         report(attack_codes(_short_and_long(names), load_generator(), **how), json)
         return
-    if name == "pictures":
-        keep = check_output(Path(codes) / "crowd.safetensors") if codes else None
-        how |= {"stratum": stratum[0] if stratum else "W", "keep": keep}
-        measured = load_cipher(cipher or DEFAULT)
-        crowd = paint_crowd(measured, load_generator(), Panel(), **how)
-        del how["keep"]
+    if name == "again":
+        report(encrypted_again(load_generator(), **how), json)
+        return
+    if name in ("pictures", "learned"):
+        folder = (
+            check_output(Path(codes) / "crowd.safetensors").parent if codes else None
+        )
+        measured, painters = load_cipher(cipher or DEFAULT), (load_generator(), Panel())
+        if name == "learned":
+            report(attack_learned(measured, *painters, folder=folder, **how), json)
+            return
+        how |= {"stratum": stratum[0] if stratum else "W"}
+        crowd = paint_crowd(measured, *painters, folder=folder, **how)
         report(attack_pictures(measured, crowd, settings=how), json)
         return
     if name == "rows" and not photo:

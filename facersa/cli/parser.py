@@ -131,7 +131,7 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "attack n": (
         "N",
         "number of generated people  [default: guesses 200, rows 70, codes 4, "
-        "pictures 500]",
+        "pictures and again 500, learned 1000]",
     ),
     "attack steps": (
         "N",
@@ -169,7 +169,7 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "tables": (
         None,
         "measure the paper's Tables 1 to 3 for this and all other systems instead; "
-        "half an hour. With --json, a stopped run goes on",
+        "three quarters of an hour. With --json, a stopped run goes on",
     ),
     "hifd": (
         "DIR",

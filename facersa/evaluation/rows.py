@@ -82,7 +82,7 @@ def best_copy(
 
 
 def rank_one(probes: Tensor, gallery: Tensor) -> list[float]:
-    """For each of n probes (n, D): 1 if the gallery's embedding i is nearest, or 0.
+    """For each of m probes (m, D): 1 if the gallery's embedding i is nearest, or 0.
 
     NaN where no face was detected in the probe; nobody undetected is found.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from facersa.evaluation import crowd, open_codes
+from facersa.evaluation import crowd, learned, open_codes
 from facersa.evaluation.distinguishers import FALSE
 from facersa.evaluation.results import value
 
@@ -102,3 +102,18 @@ def test_pictures_are_attacked(
     assert value(result, "find", "one picture", "rank1", "train").n == 10
     assert value(result, "find", "mean of 2 pictures", "rank1", "heldout").n == 10
     assert "learned metric" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_detector_and_an_inverse_are_trained(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learned, "STEPS", 2)
+    monkeypatch.setattr(learned, "GALLERY", 3)
+    path = tmp_path / "learned.json"
+    how = ("--n", 3, "--codes", tmp_path, "--json", path)
+    assert run("attack", "learned", *how) == 0
+    result = json.loads(path.read_text())
+    assert value(result, "detect", "all of it, 6 pictures", "accuracy").n == 3
+    for judge in ("train", "heldout", "outside"):
+        assert value(result, "invert", "trained inverse", "rank1", judge).n == 3
