@@ -59,6 +59,7 @@ PLAYERS = {
 PAGES = (
     "index",
     "projects",
+    "quizzes",
     "teaching",
     "glossary",
     "notation",
@@ -109,6 +110,22 @@ def test_a_chapter_has_the_form(path: Path) -> None:
     assert readable.TARGET in prose
     assert len(notebook.cells) <= CELLS
     assert readable.words(prose) <= WORDS
+
+
+def test_every_question_of_the_quizzes_has_three_answers_and_one_is_right() -> None:
+    page = (ROOT / "book" / "quizzes.md").read_text()
+    asked = re.split(r"^\{doc\}`notebooks/(\w+)`$", page, flags=re.M)
+    chapters = [path.stem for path in NOTEBOOKS if not path.stem.startswith("A")]
+    assert asked[1::2] == chapters
+    for questions in asked[2::2]:
+        texts = re.split(r"^\*\*\d\. ", questions, flags=re.M)[1:]
+        assert len(texts) >= 2
+        for text in texts:
+            answers = re.findall(
+                r"^:::\{dropdown\} ([abc])\) .+\n\*\*(Right|Wrong)\.\*\* \S", text, re.M
+            )
+            assert [letter for letter, _ in answers] == ["a", "b", "c"]
+            assert [verdict for _, verdict in answers].count("Right") == 1
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
