@@ -223,7 +223,7 @@ def run_tables(
 ) -> None:
     """Tables 1 to 3 of the paper for every system; a stopped run goes on with ``file``.
 
-    Three quarters of an hour on one core; the preset smoke takes two minutes.
+    More than half an hour on one core; the preset smoke takes two minutes.
     """
     settings = "cipher weights layers kappa bits from_pixels inversion whole photo fit"
     refuse(

@@ -169,7 +169,7 @@ OPTIONS: Mapping[str, tuple[str | None, str]] = {
     "tables": (
         None,
         "measure the paper's Tables 1 to 3 for this and all other systems instead; "
-        "three quarters of an hour. With --json, a stopped run goes on",
+        "more than half an hour. With --json, a stopped run goes on",
     ),
     "hifd": (
         "DIR",
