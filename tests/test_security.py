@@ -135,8 +135,8 @@ def figure(run: dict[str, Any], pair: str, metric: str, judge: str | None) -> st
     return f"{row.mean:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
 
 
-def photographs() -> list[str]:
-    run = results("photographs_usual")
+def photographs(name: str = "photographs_usual") -> list[str]:
+    run = results(name)
     faces = run["settings"]["faces"] - run["settings"]["refused"]
     lines = [f"| {faces} faces | training judge | held-out | outside |"]
     lines.append("|---|---|---|---|")
@@ -150,6 +150,10 @@ def photographs() -> list[str]:
         cells = [figure(run, *key, judge) for judge in ("train", "heldout", "outside")]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def searched() -> list[str]:
+    return photographs("photographs_searched")
 
 
 def pushes() -> list[str]:
@@ -191,6 +195,7 @@ SECURITY = guesses, rows, codes, gallery, kills, fuzzing
     [
         *(("SECURITY.md", table) for table in SECURITY),
         ("README.md", photographs),
+        ("README.md", searched),
         ("README.md", pushes),
     ],
     ids=lambda value: getattr(value, "__name__", value),
