@@ -59,7 +59,7 @@ from facersa.sealing.picture import EncryptedPicture, place
 from facersa.sealing.pixels import CHECK_BYTES, DATA_BYTES, unpack
 from facersa.sealing.sealed import HEAD, Sealed
 from facersa.training.checkpoints import load_state
-from facersa.training.loop import TrainConfig, _open_log, _resume
+from facersa.training.loop import TrainConfig, _open_log, _resume, _saved
 from facersa.training.preview import render_pool
 
 SECONDS = 2.0  # of processor time for one input
@@ -376,7 +376,8 @@ def state(data: bytes) -> None:
             load_state(folder)
         average = {k: v.clone() for k, v in TASK.module.state_dict().items()}
         optimizer = torch.optim.Adam(TASK.module.parameters())
-        _resume(TASK, TrainConfig(), folder.parent, optimizer, average)
+        if saved := _saved(TASK, TrainConfig(), folder.parent):
+            _resume(TASK, folder.parent, saved, optimizer, average)
 
 
 def text(data: bytes) -> None:
