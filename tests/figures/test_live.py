@@ -365,8 +365,8 @@ def test_a_cell_that_runs_again_closes_its_old_widget(kernel: LiveKernel) -> Non
     kernel.run(CELL)
     old = set(kernel.states)
     kernel.run(CELL)
-    sliders = set(kernel.find("SelectionSliderModel"))
-    assert len(sliders) == 2 and not sliders & old
+    controls = {*kernel.find("SelectionSliderModel"), *kernel.find("DropdownModel")}
+    assert len(controls) == 2 and not controls & old
 
 
 def test_a_wrong_start_is_an_error_of_the_cell(kernel: LiveKernel) -> None:
