@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from facersa.evaluation.results import Interval, Key, head, rows
+from facersa.evaluation.results import Interval, Key, bootstrap, head, rows
 from facersa.generator.base import Generator
 from facersa.generator.openvino import Renderer
 from facersa.generator.statistics import WStatistics
@@ -244,14 +244,17 @@ def _leverages(values: Mapping[Key, list[float]]) -> dict[Key, Interval]:
     }
 
 
-def _contrast(values: Mapping[Key, list[float]]) -> dict[Key, list[float]]:
-    """Person by person: the first edit of ``CONTRAST`` minus the second."""
+def _contrast(values: Mapping[Key, list[float]]) -> dict[Key, Interval]:
+    """Person by person: the first edit of ``CONTRAST`` minus the second.
+
+    A difference of shares is no share, so its interval is bootstrapped here.
+    """
     first, second = CONTRAST
-    differences: dict[Key, list[float]] = {}
+    differences: dict[Key, Interval] = {}
     for (prop, pair, metric, judge), minuend in values.items():
         subtrahend = values.get((prop, second, metric, judge))
         if pair == first and subtrahend:
             key: Key = ("contrast", " minus ".join(CONTRAST), metric, judge)
             gaps = torch.tensor(minuend) - torch.tensor(subtrahend)
-            differences[key] = gaps.tolist()
+            differences[key] = bootstrap(gaps)
     return differences

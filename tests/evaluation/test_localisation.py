@@ -21,7 +21,7 @@ from facersa.evaluation.localisation import (
     localise,
     windows,
 )
-from facersa.evaluation.results import table, value
+from facersa.evaluation.results import rows, table, value
 from facersa.generator.base import Generator
 from facersa.generator.stylegan2 import StyleGAN2
 
@@ -31,6 +31,16 @@ FEW = {"9": (9,), "5-8": (5, 6, 7, 8), "3-8": (3, 4, 5, 6, 7, 8)}
 
 def two_codes() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(2, 16, 512), torch.randn(2, 16, 512)
+
+
+def test_a_difference_of_shares_may_be_negative() -> None:
+    first, second = localisation.CONTRAST
+    shares = {
+        ("localisation", first, "same_person", "train"): [0.0, 1.0],
+        ("localisation", second, "same_person", "train"): [1.0, 1.0],
+    }
+    (row,) = rows(localisation._contrast(shares))
+    assert (row["mean"], row["low"], row["high"]) == (-0.5, -1, 0)
 
 
 def test_only_the_named_rows_move_and_all_the_way() -> None:
