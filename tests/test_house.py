@@ -150,6 +150,7 @@ HOUSE = {
         "pipeline",
     ),
     "cli": (
+        "options",
         "parser",
         "pictures",
         "encrypt",

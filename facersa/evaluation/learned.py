@@ -13,8 +13,9 @@ measured on the painted people, and added to the codes of drawn ones.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,14 @@ from facersa.evaluation.crowd import gallery, painted
 from facersa.evaluation.results import Key, head, rows
 from facersa.evaluation.rows import rank_one
 from facersa.generator.base import Generator
-from facersa.generator.openvino import Renderer
+from facersa.generator.openvino import PREVIEW, Renderer
 from facersa.generator.statistics import WStatistics
 from facersa.inversion.inverter import Inverter
 from facersa.judges.calibration import calibration
 from facersa.judges.panel import Panel
 from facersa.people import training_seeds
+from facersa.training.chains import fresh_codes
+from facersa.training.loop import seeded
 
 GALLERY, TESTED = 500, 100  # people; the first of them are attacked by the inverse
 DRAWN, STEPS, BATCH, HIDDEN = 10_000, 600, 128, 512  # of the inverse's training
@@ -87,11 +90,6 @@ class Reading:
         return self.offset + self.mix @ (codes - self.centre) + self.errors[picks]
 
 
-def random_codes(count: int, num_bits: int, random: torch.Generator) -> Tensor:
-    """Fresh password codes (count, num_bits)."""
-    return torch.randint(2, (count, num_bits), generator=random) - 0.5
-
-
 def train_inverse(
     cipher: Cipher,
     drawn: Tensor,
@@ -103,8 +101,7 @@ def train_inverse(
 ) -> Inverse:
     """Train on drawn people (n, 1, D) in W, each time under another password."""
     random = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         network = Inverse(len(reading.offset), drawn.shape[2])
     optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     pace = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -112,7 +109,8 @@ def train_inverse(
         ws = drawn[torch.randint(len(drawn), (BATCH,), generator=random)]
         ws = ws.repeat(1, len(reading.offset), 1)
         with torch.no_grad():
-            edited = cipher(ws, random_codes(BATCH, cipher.num_bits, random))
+            (password,) = fresh_codes(1, BATCH, cipher.num_bits, random)
+            edited = cipher(ws, password)
             read = reading.read(stats.whiten(edited).float(), random)
             target = stats.whiten(ws[:, 0]).float()
         loss = F.mse_loss(network(read), target)
@@ -170,7 +168,7 @@ def attack_learned(
         cross-validated. "invert": whether a judge takes the result for the person
         ("same_person", at a false match rate of 1 %) and finds the person first in the
         gallery ("rank1"); the pair is the encrypted picture as it is, the mean of the
-        unedited rows that were read, or the trained inverse. "seconds" of its training.
+        unedited rows that were read, or the trained inverse.
 
     Raises:
         FaceRSAError: fewer than 2 people.
@@ -202,15 +200,7 @@ def attack_learned(
         seen = painted(pair, n, renderer, look, name, how, folder, progress)
         read = stats.whiten(seen["code"]).float().unflatten(0, (-1, 2))[:n]
         features = seen["features"].unflatten(0, (-1, 2))[:n]
-        values: dict[Key, Sequence[float]] = {}
-        for kind, (plain, hidden) in {
-            kind: (view[::2], view[1::2])
-            for kind, view in views(features.flatten(0, 1), read.flatten(0, 1)).items()
-        }.items():
-            for count in dict.fromkeys((*(m for m in SIZES if m < n), n)):
-                accuracy = classifier_accuracy(plain[:count], hidden[:count])
-                case = f"{kind}, {2 * count} pictures"
-                values["detect", case, "accuracy", None] = accuracy.tolist()
+        values = _detected(features, read)
         size, tested = GALLERY, min(n, TESTED, GALLERY)
         where: dict[str, Any] = {
             "stratum": "W",
@@ -218,39 +208,54 @@ def attack_learned(
             "folder": folder,
             "progress": progress,
         }
-        codes, embeddings = gallery(renderer, panel, n=size, seed=seed, **where)
+        codes, known = gallery(renderer, panel, n=size, seed=seed, **where)
         shown = torch.cat([pair(k)[1:] for k in range(n)])
         reading = Reading(stats.whiten(shown).float(), read[:, 1])
-    begin = time.perf_counter()
     network = train_inverse(cipher, crowd, reading, stats, seed=seed)
-    seconds = time.perf_counter() - begin
     free = [row for row in range(codes.shape[1]) if row not in cipher.layers]
-
-    def rebuilt(z: Tensor) -> Tensor:
-        return generator.broadcast(stats.unwhiten(z).float())
-
-    results: dict[str, list[dict[str, Tensor]]] = {}
+    probes: dict[str, list[dict[str, Tensor]]] = defaultdict(list)
     with torch.no_grad():
         for index in range(tested):
             ws = edited(codes[index : index + 1], len(crowd) + index)
-            (face,) = renderer.stream(ws, "preview")
+            (face,) = renderer.stream(ws, PREVIEW)
             z = stats.whiten(encoder(face)).float()
+            probes["encrypted"].append(panel.embeddings(face))
             guesses = {"rows copied": z[:, free].mean(1), "trained inverse": network(z)}
-            faces = {"encrypted": face}
             for case, guess in guesses.items():
-                faces[case] = renderer.preview(rebuilt(guess))
-            for case, picture in faces.items():
-                results.setdefault(case, []).append(panel.embeddings(picture))
-    for case, found in results.items():
-        for judge, known in embeddings.items():
-            probes = torch.stack([one[judge] for one in found])
-            values["invert", case, "rank1", judge] = rank_one(probes, known)
-            cosines = F.cosine_similarity(probes, known[:tested])
-            scale = calibration(judge, "W", psi)
-            accepted = [float(scale.same_person(cosine)) for cosine in cosines]
-            values["invert", case, "same_person", judge] = accepted
-    values["invert", "training", "seconds", None] = [seconds]
+                ws = generator.broadcast(stats.unwhiten(guess).float())
+                probes[case].append(panel.embeddings(renderer.preview(ws)))
+    values |= _recognised(probes, known, psi)
     settings = {"n": n, "psi": psi, "gallery": size, "tested": tested, "drawn": drawn}
     settings |= {"steps": STEPS, "batch": BATCH}
     start = head("learned", cipher=label(cipher), settings=settings, seed=seed)
     return start | {"rows": rows(values)}
+
+
+def _detected(features: Tensor, read: Tensor) -> dict[Key, list[float]]:
+    """The detector's rows, of people (n, 2, ...) in clear and encrypted."""
+    values: dict[Key, list[float]] = {}
+    n = len(read)
+    for kind, view in views(features.flatten(0, 1), read.flatten(0, 1)).items():
+        for count in dict.fromkeys((*(m for m in SIZES if m < n), n)):
+            plain, hidden = view[: 2 * count : 2], view[1 : 2 * count : 2]
+            case = f"{kind}, {2 * count} pictures"
+            accuracy = classifier_accuracy(plain, hidden)
+            values["detect", case, "accuracy", None] = accuracy.tolist()
+    return values
+
+
+def _recognised(
+    probes: Mapping[str, Sequence[Mapping[str, Tensor]]],
+    known: Mapping[str, Tensor],
+    psi: float,
+) -> dict[Key, list[float]]:
+    """The inverse's rows: the first people of a gallery (n, D), by case and judge."""
+    values: dict[Key, list[float]] = {}
+    for case, judge in product(probes, known):
+        found = torch.stack([one[judge] for one in probes[case]])
+        values["invert", case, "rank1", judge] = rank_one(found, known[judge])
+        scale = calibration(judge, "W", psi)
+        cosines = F.cosine_similarity(found, known[judge][: len(found)])
+        accepted = [float(scale.same_person(cosine)) for cosine in cosines]
+        values["invert", case, "same_person", judge] = accepted
+    return values

@@ -20,7 +20,8 @@ from facersa.cipher.password import DEFAULT_BITS
 from facersa.cipher.rotation import DEFAULT_KAPPA, DEFAULT_LAYERS
 from facersa.cipher.steady import KAPPA, LAYERS, PUSHES
 from facersa.cli import encrypt, fit, train
-from facersa.cli.parser import OPTIONS, cipher_names, cli
+from facersa.cli.options import OPTIONS
+from facersa.cli.parser import cipher_names, cli
 from facersa.errors import FaceRSAError
 from facersa.inversion.search import ProjectConfig
 
