@@ -114,7 +114,7 @@ def test_a_chapter_has_the_form(path: Path) -> None:
 
 def test_every_question_of_the_quizzes_has_three_answers_and_one_is_right() -> None:
     page = (ROOT / "book" / "quizzes.md").read_text()
-    asked = re.split(r"^\{doc\}`notebooks/(\w+)`$", page, flags=re.M)
+    asked = re.split(r"^\{doc\}`Read the chapter <notebooks/(\w+)>`$", page, flags=re.M)
     chapters = [path.stem for path in NOTEBOOKS if not path.stem.startswith("A")]
     assert asked[1::2] == chapters
     for questions in asked[2::2]:
