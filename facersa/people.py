@@ -27,6 +27,7 @@ CALIBRATED = range(7_000_000, 8_000_000)  # strangers who set the scales of the 
 RANGES = (MEASURED, EVALUATED, FITTED, TRAINED, CALIBRATED)
 Stratum = Literal["W", "row-mixed"]
 STRATA: tuple[Stratum, ...] = get_args(Stratum)
+PSIS = (0.7, 0.85, 1.0)  # truncations for which the judges are calibrated
 ENCRYPTED_EVERY = 4  # one in so many of ``training_codes`` is encrypted
 
 

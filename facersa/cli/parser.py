@@ -65,7 +65,7 @@ def _layers(text: str) -> tuple[int, ...]:
 
 
 def _psi(text: str) -> float:
-    from facersa.judges.calibration import PSIS
+    from facersa.people import PSIS
 
     with suppress(ValueError):
         if float(text) in PSIS:

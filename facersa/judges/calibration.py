@@ -24,7 +24,7 @@ from facersa.judges.heldout import load_held_out_identity
 from facersa.judges.metrics import calibrated_identity, same_person
 from facersa.judges.networks import load_expression, load_identity
 from facersa.judges.outside import load_outside
-from facersa.people import STRATA, Stratum, sample_stratum
+from facersa.people import PSIS, STRATA, Stratum, sample_stratum
 
 # Judges of identity whose cosines are calibrated. One more needs a name here, its
 # embedding in ``embeddings`` and in ``Panel``, and new rows of the calibration file.
@@ -35,7 +35,6 @@ EXPRESSIONS: Mapping[str | None, str] = {
     "outside": "outside expression",
 }
 CALIBRATED = (*JUDGES, *EXPRESSIONS.values())
-PSIS = (0.7, 0.85, 1.0)
 FALSE_MATCH_RATE = 0.01
 MIN_PAIRS = 2000
 

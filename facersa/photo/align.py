@@ -236,8 +236,8 @@ def choose(squares: Sequence[PhotoFace], face: int | None) -> PhotoFace:
         number = "" if face is None else f" and none has number {face}"
         raise ImageError(
             f"the photo shows {len(squares)} face(s){number}; choose one with --face "
-            "N, counted from the left, or crop the photo to one "
-            f"({list_faces(squares)})."
+            f"N, counted from the left ({list_faces(squares)}), or crop the photo to "
+            "one."
         )
     if squares[face].obstacle:
         raise ImageError(
